@@ -1,0 +1,106 @@
+//! What a validator hands to its API, and what it is asked in return.
+
+use crate::{AccountView, BlockView, Cut, CutRequest, EventLog, Snapshot, TransactionStatus};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What a validator hands to its API.
+pub struct Backend {
+    /// The present state, replaced as a whole.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// The validator's mailbox. While it stays full, callers are told to come back later.
+    pub requests: mpsc::Sender<Request>,
+    /// What happens, as it happens.
+    pub events: EventLog,
+    /// The metrics of engine and validator, as OpenMetrics text that ends with `# EOF`.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// What a validator is asked. An asker that no longer waits has dropped its end of `reply`.
+#[derive(Debug)]
+pub enum Request {
+    /// Take this encoded transaction. Taking the same one again is no error.
+    Submit {
+        /// As received, not yet decoded.
+        bytes: Vec<u8>,
+        /// Where the transaction stands now, or why it was not taken.
+        reply: oneshot::Sender<Result<TransactionStatus, Refusal>>,
+    },
+    /// Show a finalized block.
+    Block {
+        /// Which one.
+        at: BlockAt,
+        /// Nothing if it is not finalized here or no longer held.
+        reply: oneshot::Sender<Option<BlockView>>,
+    },
+    /// Say where a transaction stands.
+    Transaction {
+        /// Its id.
+        id: [u8; 32],
+        /// Nothing if it neither waits here nor is in a finalized block.
+        reply: oneshot::Sender<Option<TransactionStatus>>,
+    },
+    /// Show an account.
+    Account {
+        /// Its public key.
+        id: [u8; 32],
+        /// An account never used has balance 0 and nonce 0.
+        reply: oneshot::Sender<AccountView>,
+    },
+    /// Drop messages of some peers for a while.
+    Cut {
+        /// Whose and how long.
+        request: CutRequest,
+        /// The cut in force, or why there is none.
+        reply: oneshot::Sender<Result<Cut, Refusal>>,
+    },
+    /// Name the cuts in force.
+    Cuts {
+        /// Oldest first.
+        reply: oneshot::Sender<Vec<Cut>>,
+    },
+    /// End a cut.
+    Heal {
+        /// Which one; all if absent.
+        id: Option<u64>,
+        /// How many were ended.
+        reply: oneshot::Sender<usize>,
+    },
+}
+
+/// Which block?
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum BlockAt {
+    /// The newest finalized and applied one.
+    Latest,
+    /// The one at this height.
+    Height(u64),
+}
+
+/// Why a validator did not do what it was asked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refusal {
+    /// Stable code, for example `nonce_too_low`.
+    pub code: &'static str,
+    /// What is wrong this time, naming both sides.
+    pub detail: String,
+    /// How to mend it.
+    pub help: String,
+    /// What kind of answer it deserves.
+    pub class: RefusalClass,
+}
+
+/// The kinds of [`Refusal`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum RefusalClass {
+    /// It can never be done: 422.
+    Invalid,
+    /// It does not fit the present state: 409.
+    Conflict,
+    /// There is no room for it now: 503 with `Retry-After`.
+    Busy,
+    /// What it names does not exist: 404.
+    NotFound,
+    /// It must not be done here: 403.
+    Forbidden,
+}

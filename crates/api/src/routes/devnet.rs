@@ -1,0 +1,74 @@
+//! Faults on purpose. The guard lets nobody here unless the chain is a devnet and the caller has the token.
+
+use super::{Window, bad_json, content_of, not_found, number, wrong_content};
+use crate::{Cut, CutRequest, Cuts, Healed, Problem, Request};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A fault that somebody forgot must not outlive the coffee break.
+const TTL_MS_MAX: u64 = 60 * 60 * 1_000;
+
+#[derive(Serialize)]
+struct NewCut {
+    schema: &'static str,
+    #[serde(flatten)]
+    cut: Cut,
+}
+
+pub(super) async fn cut(
+    State(window): State<Arc<Window>>,
+    request: axum::extract::Request,
+) -> Result<Response, Problem> {
+    let request = cut_request(&window, request).await?;
+    let cut = window.ask(|reply| Request::Cut { request, reply }).await??;
+    Ok((StatusCode::CREATED, Json(NewCut { schema: "unsplit.cut/1", cut })).into_response())
+}
+
+pub(super) async fn cuts(State(window): State<Arc<Window>>) -> Result<Json<Cuts>, Problem> {
+    let cuts = window.ask(|reply| Request::Cuts { reply }).await?;
+    Ok(Json(Cuts { schema: "unsplit.cuts/1".to_string(), cuts }))
+}
+
+pub(super) async fn heal_all(State(window): State<Arc<Window>>) -> Result<Json<Healed>, Problem> {
+    let healed = window.ask(|reply| Request::Heal { id: None, reply }).await?;
+    Ok(Json(answer(healed)))
+}
+
+pub(super) async fn heal(State(window): State<Arc<Window>>, Path(id): Path<String>) -> Result<Json<Healed>, Problem> {
+    let id = number("cut", &id)?;
+    match window.ask(|reply| Request::Heal { id: Some(id), reply }).await? {
+        0 => Err(not_found("cut_not_found", format!("cut {id} is not in force"))),
+        healed => Ok(Json(answer(healed))),
+    }
+}
+
+fn answer(healed: usize) -> Healed {
+    Healed { schema: "unsplit.healed/1".to_string(), healed }
+}
+
+async fn cut_request(window: &Window, request: axum::extract::Request) -> Result<CutRequest, Problem> {
+    let content = content_of(request.headers());
+    if content != "application/json" {
+        return Err(wrong_content(&content, "application/json"));
+    }
+    let body = window.body(request).await?;
+    let request: CutRequest = serde_json::from_slice(&body).map_err(|error| bad_json(&error))?;
+    if !(1..=TTL_MS_MAX).contains(&request.ttl_ms) {
+        return Err(invalid("bad_ttl", format!("`ttl_ms` is {}, not 1 to {TTL_MS_MAX}", request.ttl_ms)));
+    }
+    if request.inbound.is_empty() && request.outbound.is_empty() {
+        return Err(invalid("empty_cut", "the cut names no peer".to_string()));
+    }
+    Ok(request)
+}
+
+fn invalid(code: &str, detail: String) -> Problem {
+    let help = r#"send for example {"inbound":["n1"],"outbound":["n1"],"ttl_ms":60000}"#;
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail, help)
+}

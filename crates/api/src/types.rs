@@ -1,0 +1,408 @@
+//! The documents the API speaks. One definition serves the server, the command line and the demo.
+//!
+//! Every top-level document carries a `schema` tag; within a major version only additions are made.
+
+use serde::{Deserialize, Serialize};
+
+/// Whether blocks become final now.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finality {
+    /// Nothing has been finalized yet and nothing speaks against it.
+    #[default]
+    Starting,
+    /// Blocks become final.
+    Live,
+    /// Blocks become final, and one more failure would stop that.
+    Degraded,
+    /// Nothing becomes final until a quorum is back. No fork is possible.
+    Halted,
+}
+
+/// What this validator does about votes.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Duty {
+    /// Signs votes.
+    Voting,
+    /// Follows and serves, but signs nothing: its vote guard is lost or damaged.
+    #[default]
+    Observing,
+}
+
+/// `GET /api/v1/status`: one validator in one screen.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Status {
+    /// `unsplit.status/1`.
+    pub schema: String,
+    /// The validator's name.
+    pub name: String,
+    /// The validator's public key, hex.
+    pub key: String,
+    /// The chain this validator serves.
+    pub chain_id: String,
+    /// Program version.
+    pub version: String,
+    /// Whether blocks become final now.
+    pub finality: Finality,
+    /// Whether this validator signs votes.
+    pub duty: Duty,
+    /// Height of the newest finalized and applied block.
+    pub height: u64,
+    /// Height of the newest finalized block known, applied or not.
+    pub tip: u64,
+    /// Newest view with a vote or certificate seen.
+    pub view: u64,
+    /// State root after `height`, hex.
+    pub state_root: String,
+    /// Timestamp of the newest applied block, milliseconds since the Unix epoch.
+    pub block_time_ms: u64,
+    /// Number of validators.
+    pub validators: usize,
+    /// Validators needed for finality: n - f.
+    pub quorum: usize,
+    /// Byzantine validators tolerated: (n - 1) / 3.
+    pub faults_tolerated: usize,
+    /// Voting validators this one hears, itself included.
+    pub reachable: usize,
+    /// `reachable - quorum`: how many more may fail; negative when halted.
+    pub slack: i64,
+    /// Transactions waiting in the mempool.
+    pub mempool_transactions: usize,
+    /// Bytes of transactions waiting in the mempool.
+    pub mempool_bytes: usize,
+    /// Milliseconds since start.
+    pub uptime_ms: u64,
+    /// Milliseconds since this validator last signed a vote; absent when it has not since it started.
+    #[serde(default)]
+    pub last_signed_ms_ago: Option<u64>,
+    /// One sentence: why the state is what it is.
+    pub why: String,
+}
+
+/// One row of `GET /api/v1/nodes`: a validator as this one sees it. Unreachable validators are rows too.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct NodeRow {
+    /// Name from the genesis file.
+    pub name: String,
+    /// Public key, hex.
+    pub key: String,
+    /// Peer-to-peer address.
+    pub address: String,
+    /// Region from the genesis file.
+    pub region: String,
+    /// Whether this row is the answering validator itself.
+    pub me: bool,
+    /// Whether it was heard within the silence limit.
+    pub reachable: bool,
+    /// Milliseconds since it was last heard; absent when never heard.
+    pub silent_ms: Option<u64>,
+    /// Since when it is missing, milliseconds since the Unix epoch.
+    pub missing_since_ms: Option<u64>,
+    /// What it says about its duty; absent when never heard.
+    pub duty: Option<Duty>,
+    /// The height it reported last.
+    pub height: Option<u64>,
+    /// The version it reported last.
+    pub version: Option<String>,
+    /// Why it cannot be used, when that is known (for example another protocol version).
+    pub problem: Option<String>,
+}
+
+/// `GET /api/v1/nodes`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Nodes {
+    /// `unsplit.nodes/1`.
+    pub schema: String,
+    /// In genesis order.
+    pub nodes: Vec<NodeRow>,
+}
+
+/// `GET /api/v1/why`: one explanation of the present state.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Why {
+    /// `unsplit.why/1`.
+    pub schema: String,
+    /// Whether blocks become final now.
+    pub finality: Finality,
+    /// The sentence.
+    pub sentence: String,
+    /// What would mend it; absent when nothing is wrong.
+    pub fix: Option<String>,
+    /// Height of the newest finalized block.
+    pub height: u64,
+    /// Since when finality is halted, milliseconds since the Unix epoch.
+    pub halted_since_ms: Option<u64>,
+    /// Validators needed for finality.
+    pub quorum: usize,
+    /// Voting validators heard, this one included.
+    pub reachable: Vec<String>,
+    /// Validators not heard, with since when.
+    pub missing: Vec<Missing>,
+    /// Validators heard that sign nothing.
+    pub observers: Vec<String>,
+}
+
+/// A validator that is not heard.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Missing {
+    /// Its name.
+    pub name: String,
+    /// Since when, milliseconds since the Unix epoch; absent when never heard since this validator started.
+    pub since_ms: Option<u64>,
+    /// Milliseconds of silence, at least.
+    pub silent_ms: u64,
+}
+
+/// `GET /api/v1/snapshot`: everything above at one moment.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// `unsplit.snapshot/1`.
+    pub schema: String,
+    /// This validator.
+    pub status: Status,
+    /// All validators.
+    pub nodes: Vec<NodeRow>,
+    /// The explanation.
+    pub why: Why,
+    /// Whether this validator does its duty now, so that it may be counted on: `/readyz`.
+    #[serde(default)]
+    pub ready: bool,
+    /// Why it is not ready; absent when it is.
+    #[serde(default)]
+    pub not_ready: Option<String>,
+}
+
+/// A finalized block, `GET /api/v1/blocks/{height|latest}`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct BlockView {
+    /// `unsplit.block/1`.
+    pub schema: String,
+    /// Its height.
+    pub height: u64,
+    /// Its digest, hex.
+    pub digest: String,
+    /// Its parent's digest, hex.
+    pub parent: String,
+    /// Consensus epoch.
+    pub epoch: u64,
+    /// Consensus view it was proposed in.
+    pub view: u64,
+    /// Name of the validator that proposed it.
+    pub leader: String,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp_ms: u64,
+    /// State root after its parent, hex.
+    pub parent_state_root: String,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// Its transactions in order.
+    pub transactions: Vec<TransactionView>,
+}
+
+/// A transaction inside a finalized block.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct TransactionView {
+    /// Its id, hex.
+    pub id: String,
+    /// The signing account, hex.
+    pub account: String,
+    /// The account's nonce.
+    pub nonce: u64,
+    /// The kind, for example `transfer`.
+    pub kind: String,
+    /// The recipient of a transfer, hex.
+    pub to: Option<String>,
+    /// The amount of a transfer.
+    pub amount: Option<u64>,
+}
+
+/// Where a transaction stands.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransactionState {
+    /// Waiting in this validator's mempool. Volatile: resubmit the same bytes if it does not become final.
+    #[default]
+    Pending,
+    /// In a finalized block.
+    Finalized,
+}
+
+/// `GET /api/v1/tx/{id}` and the answer to `POST /api/v1/tx`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct TransactionStatus {
+    /// `unsplit.transaction/1`.
+    pub schema: String,
+    /// Its id, hex.
+    pub id: String,
+    /// Where it stands.
+    pub state: TransactionState,
+    /// The block that holds it, when finalized.
+    pub height: Option<u64>,
+}
+
+/// `GET /api/v1/accounts/{id}`. An account never used has balance 0 and nonce 0.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct AccountView {
+    /// `unsplit.account/1`.
+    pub schema: String,
+    /// Its public key, hex.
+    pub id: String,
+    /// Its balance.
+    pub balance: u64,
+    /// The nonce its next transaction must carry.
+    pub nonce: u64,
+    /// The height this was read at.
+    pub height: u64,
+}
+
+/// One thing that happened, `GET /api/v1/events` (server-sent events; `id:` is `offset`).
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Event {
+    /// Grows by one per event of this process.
+    pub offset: u64,
+    /// Milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// The kinds of [`Event`].
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A block was finalized and applied.
+    Finalized {
+        /// Its height.
+        height: u64,
+        /// Its digest, hex.
+        digest: String,
+        /// How many transactions it holds.
+        transactions: usize,
+    },
+    /// Finality changed.
+    FinalityChanged {
+        /// The new state.
+        finality: Finality,
+        /// The sentence of `why`.
+        why: String,
+    },
+    /// A validator is heard again.
+    NodeHeard {
+        /// Its name.
+        node: String,
+    },
+    /// A validator fell silent.
+    NodeSilent {
+        /// Its name.
+        node: String,
+    },
+    /// This validator began or stopped signing.
+    DutyChanged {
+        /// The new duty.
+        duty: Duty,
+        /// Why.
+        reason: String,
+    },
+    /// A peer was cut off by the engine.
+    PeerBlocked {
+        /// Its name.
+        node: String,
+        /// The component that asked for it.
+        component: String,
+        /// `proof` or `unexplained`.
+        grounds: String,
+        /// For how long, milliseconds.
+        ttl_ms: u64,
+    },
+    /// A fault was injected (devnet chains only).
+    FaultInjected {
+        /// What it does.
+        fault: String,
+    },
+    /// A fault ended.
+    FaultEnded {
+        /// What it did.
+        fault: String,
+    },
+}
+
+/// Body of `POST /api/v1/devnet/cuts`: drop messages from and to these peers. Only on chains whose id contains `devnet`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct CutRequest {
+    /// Names of peers whose messages to this validator are dropped.
+    #[serde(default)]
+    pub inbound: Vec<String>,
+    /// Names of peers to whom this validator's messages are dropped.
+    #[serde(default)]
+    pub outbound: Vec<String>,
+    /// How long, milliseconds; at most one hour.
+    pub ttl_ms: u64,
+}
+
+/// One cut that is in force. The answer to `POST /api/v1/devnet/cuts` is this with `schema`: `unsplit.cut/1`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Cut {
+    /// Id, for `DELETE /api/v1/devnet/cuts/{id}`.
+    pub id: u64,
+    /// Peers whose messages to this validator are dropped.
+    pub inbound: Vec<String>,
+    /// Peers to whom this validator's messages are dropped.
+    pub outbound: Vec<String>,
+    /// Milliseconds until it ends by itself.
+    pub remaining_ms: u64,
+}
+
+/// `GET /api/v1/devnet/cuts`: all cuts that are in force.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Cuts {
+    /// `unsplit.cuts/1`.
+    pub schema: String,
+    /// Oldest first.
+    pub cuts: Vec<Cut>,
+}
+
+/// The answer to `DELETE /api/v1/devnet/cuts[/{id}]`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Healed {
+    /// `unsplit.healed/1`.
+    pub schema: String,
+    /// How many cuts were ended.
+    pub healed: usize,
+}
+
+/// JSON body of `POST /api/v1/tx`; the same bytes may be sent plainly as `application/octet-stream`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submission {
+    /// The encoded transaction, hex.
+    pub transaction: String,
+}
+
+/// The frame `missed` of `GET /api/v1/events`: events were dropped before this reader took them. It should read
+/// `/api/v1/snapshot` once; the frames that follow are complete again.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Missed {
+    /// How many; 0 when the offset asked for is one this process has not reached, because it was restarted.
+    pub missed: u64,
+}
+
+/// RFC 9457 problem document, `application/problem+json`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Problem {
+    /// `about:blank` or a URI reference that names the kind of problem.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Short summary of the kind.
+    pub title: String,
+    /// HTTP status.
+    pub status: u16,
+    /// What went wrong this time.
+    pub detail: String,
+    /// Stable code, for example `nonce_too_low`.
+    pub code: String,
+    /// How to mend it.
+    pub help: String,
+}

@@ -1,0 +1,169 @@
+//! How long does a state of a million accounts take?
+//!
+//! `cargo bench -p ledger`. Plain timing: each case is long enough to need no statistics, and the median of a few runs
+//! is told. Without `--bench`, as under `cargo test --all-targets`, it runs once and small, to show that it runs.
+
+#![forbid(unsafe_code)]
+// A benchmark is the one place here that has to read the clock.
+#![allow(clippy::disallowed_methods)]
+
+use ledger::{
+    Amount, Block, Epoch, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, PublicKey, SecretKey, State,
+    Timestamp, Transaction, View, block, tree::Tree,
+};
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+
+struct Scale {
+    accounts: u64,
+    transfers: u64,
+    runs: usize,
+}
+
+fn main() {
+    let full = std::env::args().any(|argument| argument == "--bench");
+    let scale = match full {
+        true => Scale { accounts: 1_000_000, transfers: 1_000, runs: 5 },
+        false => Scale { accounts: 1_000, transfers: 10, runs: 1 },
+    };
+    let state = genesis_state(&scale);
+    tree(&scale);
+    apply(&scale, &state);
+    checkpoint(&scale, &state);
+}
+
+/// Prints the median of several runs; each is timed after its own preparation.
+fn measure<T, R>(name: &str, runs: usize, mut prepare: impl FnMut() -> T, mut run: impl FnMut(T) -> R) {
+    let mut times: Vec<Duration> = (0..runs)
+        .map(|_| {
+            let input = prepare();
+            let start = Instant::now();
+            let output = black_box(run(input));
+            let time = start.elapsed();
+            drop(output);
+            time
+        })
+        .collect();
+    times.sort();
+    println!("ledger::{name:<42} {:>12.3?}", times[runs / 2]);
+}
+
+fn secret(index: u64) -> SecretKey {
+    let mut bytes = [1; 32];
+    bytes[..8].copy_from_slice(&index.to_be_bytes());
+    SecretKey::from_bytes(bytes)
+}
+
+/// An id as evenly spread as that of a real account, without the cost of deriving a million keys.
+fn spread(index: u64) -> PublicKey {
+    let mix = |lane: u64| {
+        let mut z = (index * 4 + lane).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).to_be_bytes()
+    };
+    let lanes = [mix(0), mix(1), mix(2), mix(3)].concat();
+    PublicKey(lanes.try_into().expect("four lanes of eight bytes"))
+}
+
+fn genesis_state(scale: &Scale) -> State {
+    let senders = (0..scale.transfers).map(|index| secret(index).public());
+    let others = (scale.transfers..scale.accounts).map(spread);
+    let balances = senders.chain(others).map(|account| GenesisBalance { account, amount: Amount(1_000) });
+    let validator = GenesisValidator {
+        name: "v0".to_owned(),
+        key: secret(0).public(),
+        address: "localhost:7000".to_owned(),
+        region: "local".to_owned(),
+        capacity: 1,
+    };
+    State::genesis(&Genesis {
+        version: 1,
+        chain_id: "bench".parse().expect("a chain id"),
+        byzantine_budget: 0,
+        timestamp_ms: 0,
+        validators: vec![validator],
+        balances: balances.collect(),
+    })
+}
+
+fn tree(scale: &Scale) {
+    let Scale { accounts, runs, .. } = *scale;
+    let build = |()| {
+        let mut tree = Tree::new();
+        (0..accounts).for_each(|index| tree.insert(&spread(index).0, &[0; 16]));
+        tree
+    };
+    measure(&format!("tree::insert/entries={accounts}"), runs, || (), build);
+    measure(&format!("tree::root/entries={accounts}, none known"), runs, || build(()), |tree| (tree.root(), tree));
+}
+
+/// One block in which every transfer has another sender and another recipient, the worst case for the tree.
+fn block_of(scale: &Scale, state: &State) -> Block {
+    let transfer = |index| {
+        let kind = Kind::Transfer {
+            to: spread(scale.transfers + index * 97 % (scale.accounts - scale.transfers)),
+            amount: Amount(1),
+        };
+        Transaction::sign(&secret(index), state.chain().clone(), Nonce(0), Height(9), kind)
+    };
+    Block {
+        version: block::VERSION,
+        chain: state.chain().clone(),
+        height: Height(1),
+        parent: state.digest(),
+        epoch: Epoch(0),
+        view: View(1),
+        parent_view: View(0),
+        leader: PublicKey::ZERO,
+        timestamp: Timestamp(1),
+        parent_state_root: state.root(),
+        transactions: (0..scale.transfers).map(transfer).collect(),
+    }
+}
+
+fn apply(scale: &Scale, state: &State) {
+    let block = block_of(scale, state);
+    let Scale { accounts, transfers, runs } = *scale;
+    let applied = |verified: bool| {
+        let mut next = state.clone();
+        next.apply_verified(&block, |_| verified).expect("a good block");
+        next
+    };
+    let of = format!("transfers={transfers}, accounts={accounts}");
+    measure(&format!("apply/{of}"), runs, || false, applied);
+    measure(&format!("apply_verified/{of}"), runs, || true, applied);
+    measure(&format!("root/{of}"), runs, || applied(true), |next| (next.root(), next));
+    measure(&format!("decode/transfers={transfers}"), runs, || block_bytes(&block), |bytes| decode(&bytes));
+}
+
+fn block_bytes(block: &Block) -> Vec<u8> {
+    ledger::Encode::encode(block)
+}
+
+fn decode(bytes: &[u8]) -> Block {
+    ledger::Decode::decode(bytes).expect("our own encoding")
+}
+
+fn checkpoint(scale: &Scale, state: &State) {
+    let Scale { accounts, runs, .. } = *scale;
+    let entries = || state.entries().map(|(key, value)| (key.to_vec(), value.to_vec())).collect::<Vec<_>>();
+    let restore = |entries| {
+        State::from_entries(state.chain(), state.height(), state.digest(), state.timestamp(), entries)
+            .expect("own entries")
+    };
+    measure(
+        &format!("entries/accounts={accounts}"),
+        runs,
+        || (),
+        |()| state.entries().map(|(key, _)| key.len()).sum::<usize>(),
+    );
+    measure(&format!("from_entries/accounts={accounts}"), runs, entries, restore);
+    measure(&format!("from_entries and root/accounts={accounts}"), runs, entries, |entries| {
+        let restored = restore(entries);
+        assert_eq!(restored.root(), state.root());
+        restored
+    });
+}

@@ -1,0 +1,26 @@
+//! Agree on what happened: blocks, transactions and the one state they lead to.
+//!
+//! Pure and deterministic: the same blocks give the same state, byte for byte, on every machine. Nothing here reads a
+//! clock or a socket, and nothing knows the engine that orders the blocks; time and bytes come in as arguments.
+//!
+//! A chain starts from a [`Genesis`]. Each [`Block`] holds [`Transaction`]s and names the [`State`] it builds on;
+//! [`State::apply`] checks all of it and moves on, or says which rule was broken and stays where it was.
+
+#![forbid(unsafe_code)]
+
+pub mod block;
+pub mod codec;
+pub mod genesis;
+pub mod state;
+pub mod transaction;
+pub mod tree;
+pub mod types;
+
+mod digest;
+
+pub use block::Block;
+pub use codec::{Decode, DecodeError, Encode, Reader};
+pub use genesis::{Genesis, GenesisBalance, GenesisError, GenesisValidator};
+pub use state::{Account, BlockError, State, StateError, TransactionError, Validator};
+pub use transaction::{Kind, SecretKey, Transaction};
+pub use types::*;

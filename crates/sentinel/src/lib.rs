@@ -1,0 +1,10 @@
+//! Decide, locally: who is there, what does it mean, what would mend it.
+//!
+//! Pure: time and observations come in as arguments, answers go out as values. Nothing here reads a clock, opens a
+//! socket or spawns a task, and nothing here can change what the network agrees on.
+//!
+//! - `why`: one explanation of the present state, for every surface
+
+#![forbid(unsafe_code)]
+
+pub mod why;
