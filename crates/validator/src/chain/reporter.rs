@@ -1,0 +1,102 @@
+//! What the engine tells us, handed on to those who need it.
+
+use super::{Block, Digest};
+use crate::{blocker::Witness, guard::Guard, progress::Progress, scheme::Scheme};
+use commonware_actor::Feedback;
+use commonware_consensus::{
+    Reporter, Viewable as _,
+    marshal::Update,
+    simplex::{scheme::reporter::AttributableReporter, types::Activity},
+};
+use commonware_cryptography::ed25519::PublicKey;
+use commonware_p2p::Blocker;
+use commonware_parallel::Sequential;
+use commonware_utils::{acknowledgement::Exact, channel::mpsc};
+use rand_core::CryptoRng;
+
+/// What marshal delivers to the driver.
+pub enum Delivery {
+    /// The newest finalized height that is known of, held or not.
+    Tip(u64),
+    /// The next finalized block, durable in marshal; acknowledge it when it is applied.
+    Block(commonware_cryptography::Digested<Block>, Exact),
+}
+
+/// Hands marshal's updates to the driver. Marshal itself bounds how many blocks may be unacknowledged.
+#[derive(Clone)]
+pub struct Deliveries(pub mpsc::UnboundedSender<Delivery>);
+
+impl Reporter for Deliveries {
+    type Activity = Update<Block>;
+
+    fn report(&mut self, update: Update<Block>) -> Feedback {
+        let delivery = match update {
+            Update::Tip(_, height, _) => Delivery::Tip(height.get()),
+            Update::Block(block, acknowledgement) => Delivery::Block(block, acknowledgement),
+        };
+        match self.0.send(delivery) {
+            Ok(()) => Feedback::Ok,
+            Err(_) => Feedback::Closed,
+        }
+    }
+}
+
+/// Watches consensus: how far views have come, what is final (the guard's floor), and who contradicts itself.
+pub struct Observer<E, B>
+where
+    E: CryptoRng + Send + 'static,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+{
+    view: Progress,
+    guard: Guard,
+    evidence: AttributableReporter<E, Scheme, Digest, Sequential, Witness<B>>,
+}
+
+impl<E, B> Clone for Observer<E, B>
+where
+    E: CryptoRng + Send + 'static,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+{
+    fn clone(&self) -> Self {
+        Self { view: self.view.clone(), guard: self.guard.clone(), evidence: self.evidence.clone() }
+    }
+}
+
+impl<E, B> Observer<E, B>
+where
+    E: CryptoRng + Send + 'static,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+{
+    /// `view` is moved to the newest view that a certificate was seen of.
+    pub fn new(rng: E, scheme: Scheme, guard: Guard, view: Progress, witness: Witness<B>) -> Self {
+        let evidence = AttributableReporter::new(rng, scheme, witness, Sequential, true);
+        Self { view, guard, evidence }
+    }
+}
+
+impl<E, B> Reporter for Observer<E, B>
+where
+    E: CryptoRng + Send + 'static,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+{
+    type Activity = Activity<Scheme, Digest>;
+
+    fn report(&mut self, activity: Self::Activity) -> Feedback {
+        match &activity {
+            Activity::Finalization(finalization) => {
+                let round = finalization.proposal.round;
+                self.view.raise(round.view().get());
+                self.guard.finalized((round.epoch().get(), round.view().get()));
+            }
+            Activity::Notarization(_) | Activity::Certification(_) | Activity::Nullification(_) => {
+                self.view.raise(activity.view().get());
+            }
+            // Only evidence is worth verifying a second time; votes are checked by the engine when they count.
+            Activity::ConflictingNotarize(_) | Activity::ConflictingFinalize(_) | Activity::NullifyFinalize(_) => {
+                return self.evidence.report(activity);
+            }
+            Activity::Notarize(_) | Activity::Nullify(_) | Activity::Finalize(_) => {}
+        }
+        Feedback::Ok
+    }
+}

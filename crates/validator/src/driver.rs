@@ -1,0 +1,439 @@
+//! Event in, decision, act.
+//!
+//! One task owns what a validator knows: it takes finalized blocks, requests, beacons and gossip one at a time, applies or
+//! answers them, and publishes a snapshot. It never waits for a peer.
+
+mod answers;
+mod start;
+
+use crate::{
+    blocker::PolicyBlocker,
+    boundary::Boundary,
+    chain::{AHEAD_MAX, Block, Delivery, Ledger},
+    clock::{milliseconds, since},
+    guard::Guard,
+    index::Index,
+    progress::Progress,
+    roster::Roster,
+    scheme::Scheme,
+    store::Checkpoints,
+    wire::{Beacon, GOSSIP_BYTES_MAX, Gossip},
+};
+use api::{Duty, EventKind, EventLog, Finality, Request, Snapshot};
+use commonware_consensus::marshal::{core::Mailbox, standard::Standard};
+use commonware_cryptography::{Digested, ed25519::PublicKey};
+use commonware_p2p::{Blocker, Message, Receiver, Recipients, Sender};
+use commonware_runtime::{
+    Clock, Handle, IoBuf, Metrics, Spawner, Storage,
+    telemetry::metrics::{Gauge, MetricsExt as _},
+};
+use commonware_utils::{
+    acknowledgement::{Acknowledgement as _, Exact},
+    channel::{mpsc, watch},
+    sync::Mutex,
+};
+use ledger::{Decode as _, Encode as _, Genesis, Height, State, Transaction, View};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tracing::{debug, error, info, warn};
+
+/// How often beacons are sent and silence is judged.
+const TICK: Duration = Duration::from_millis(500);
+
+/// A peer that was not heard for so long is missing: three beacons.
+pub const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+
+/// New transactions wait at most so long to be gossiped together.
+const GOSSIP_EVERY: Duration = Duration::from_millis(10);
+
+/// A validator counts as ready while it signed within so many views' worth of time.
+const SIGNED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How far the clock of an honest validator may be ahead of this one: peers further ahead cannot connect.
+pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// A block whose parent is later than our start by this much was voted for after our start, see [`Guard::release`].
+pub const SIT_OUT: Duration =
+    Duration::from_millis(AHEAD_MAX.as_millis() as u64 + CLOCK_SKEW_MAX.as_millis() as u64 + 500);
+
+/// Snapshots during catch-up are published at most this often.
+const PUBLISH_EVERY: Duration = Duration::from_millis(50);
+
+/// What the driver needs that is fixed.
+pub struct Settings {
+    /// This validator's key.
+    pub me: PublicKey,
+    /// The chain's genesis.
+    pub genesis: Genesis,
+    /// All validators.
+    pub roster: Roster,
+    /// Where checkpoints are kept.
+    pub checkpoints: Checkpoints,
+    /// Blocks between checkpoints.
+    pub checkpoint_interval: u64,
+    /// Checkpoints kept.
+    pub checkpoints_kept: usize,
+    /// Finalized blocks kept; 0 keeps all.
+    pub blocks_kept: u64,
+    /// Newest transactions found by id.
+    pub indexed_transactions: usize,
+}
+
+/// What the driver acts through.
+pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
+    /// States and mempool.
+    pub ledger: Arc<Ledger>,
+    /// The vote guard.
+    pub guard: Guard,
+    /// The p2p boundary.
+    pub boundary: Boundary,
+    /// Who is cut off.
+    pub blocker: PolicyBlocker<B>,
+    /// Finalized blocks.
+    pub marshal: Mailbox<Scheme, Standard<Block>>,
+    /// The newest view seen.
+    pub view: Progress,
+    /// What happens.
+    pub events: EventLog,
+    /// What is shown.
+    pub snapshot: watch::Sender<Arc<Snapshot>>,
+}
+
+/// What comes in.
+pub struct Inputs<RB, RG> {
+    /// Finalized blocks.
+    pub deliveries: mpsc::UnboundedReceiver<Delivery>,
+    /// From the API.
+    pub requests: mpsc::Receiver<Request>,
+    /// Beacons of peers.
+    pub beacons: RB,
+    /// Transactions of peers.
+    pub gossip: RG,
+}
+
+/// A peer as the driver sees it.
+#[derive(Clone, Debug, Default)]
+struct Peer {
+    beacon: Option<Beacon>,
+    heard: bool,
+    missing_since: Option<SystemTime>,
+}
+
+struct Gauges {
+    height: Gauge,
+    tip: Gauge,
+    view: Gauge,
+    slack: Gauge,
+    live: Gauge,
+    voting: Gauge,
+    mempool: Gauge,
+    refused: Gauge,
+}
+
+impl Gauges {
+    fn new<E: Metrics>(context: &E) -> Self {
+        Self {
+            height: context.gauge("finalized_height", "newest finalized and applied height"),
+            tip: context.gauge("tip_height", "newest finalized height known of"),
+            view: context.gauge("view", "newest view with a certificate"),
+            slack: context.gauge("quorum_slack", "voting validators heard beyond the quorum; negative when halted"),
+            live: context.gauge("finality_live", "1 while blocks become final"),
+            voting: context.gauge("voting", "1 while this validator signs votes"),
+            mempool: context.gauge("mempool_transactions", "transactions that wait"),
+            refused: context.gauge("guard_refused", "signatures that the vote guard refused"),
+        }
+    }
+}
+
+/// See the module.
+pub struct Driver<E, B, SB, SG>
+where
+    B: Blocker<PublicKey = PublicKey> + Sync,
+{
+    context: E,
+    settings: Settings,
+    parts: Parts<B>,
+    beacons: SB,
+    gossip: SG,
+    peers: Vec<Peer>,
+    started: SystemTime,
+    finalized_at: Option<SystemTime>,
+    finality: Finality,
+    duty: Duty,
+    tip: u64,
+    index: Arc<Mutex<Index>>,
+    /// The state at a checkpoint height, until the next block confirms its root.
+    checkpoint: Option<State>,
+    writing: Option<Handle<()>>,
+    outbox: Vec<Transaction>,
+    flush_at: Option<SystemTime>,
+    published: SystemTime,
+    gauges: Gauges,
+}
+
+impl<E, B, SB, SG> Driver<E, B, SB, SG>
+where
+    E: Spawner + Clock + Metrics + Storage,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+    SB: Sender<PublicKey = PublicKey>,
+    SG: Sender<PublicKey = PublicKey>,
+{
+    /// `beacons` and `gossip` are the sending ends of their channels.
+    pub fn new(context: E, settings: Settings, parts: Parts<B>, beacons: SB, gossip: SG) -> Self {
+        let started = context.current();
+        let peers = vec![Peer::default(); settings.roster.len()];
+        let duty = if parts.guard.observing().is_some() { Duty::Observing } else { Duty::Voting };
+        let gauges = Gauges::new(&context);
+        let index = Arc::new(Mutex::new(Index::new(settings.indexed_transactions)));
+        Self {
+            context,
+            settings,
+            parts,
+            beacons,
+            gossip,
+            peers,
+            started,
+            finalized_at: None,
+            finality: Finality::Starting,
+            duty,
+            tip: 0,
+            index,
+            checkpoint: None,
+            writing: None,
+            outbox: Vec::new(),
+            flush_at: None,
+            published: SystemTime::UNIX_EPOCH,
+            gauges,
+        }
+    }
+
+    /// Runs until the context is stopped or the engine is gone.
+    ///
+    /// # Errors
+    /// When the store has a hole that no start can bridge: what, where, and how to mend it.
+    pub async fn run<RB, RG>(mut self, mut inputs: Inputs<RB, RG>) -> Result<(), String>
+    where
+        RB: Receiver<PublicKey = PublicKey>,
+        RG: Receiver<PublicKey = PublicKey>,
+    {
+        self.restore().await?;
+        self.index_older_blocks();
+        let mut next_tick = self.context.current();
+        let mut stopped = self.context.stopped();
+        loop {
+            let wake = self.flush_at.map_or(next_tick, |at| at.min(next_tick));
+            tokio::select! {
+                biased;
+                _ = &mut stopped => return Ok(()),
+                delivery = inputs.deliveries.recv() => match delivery {
+                    Some(delivery) => self.deliver(delivery).await,
+                    None => return Ok(()),
+                },
+                Some(request) = inputs.requests.recv() => self.answer(request).await,
+                Ok(message) = inputs.beacons.recv() => self.take_beacon(message),
+                Ok(message) = inputs.gossip.recv() => self.take_gossip(message),
+                () = self.context.sleep_until(wake) => {
+                    let now = self.context.current();
+                    if self.flush_at.is_some_and(|at| at <= now) {
+                        self.flush_gossip();
+                    }
+                    if next_tick <= now {
+                        next_tick = now + TICK;
+                        self.tick(now);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Tip(height) => self.tip = self.tip.max(height),
+            Delivery::Block(block, acknowledgement) => self.finalize(block, acknowledgement).await,
+        }
+    }
+
+    async fn finalize(&mut self, block: Digested<Block>, acknowledgement: Exact) {
+        let block = block.inner().ledger();
+        let before = self.parts.ledger.finalized();
+        if block.height <= before.height() {
+            // Marshal delivers again what was not acknowledged durably before a restart.
+            acknowledgement.acknowledge();
+            return;
+        }
+        // Our own vote may be in the certificate: nothing is called final that a power cut could make us forget.
+        self.parts.guard.durable(self.parts.guard.recorded()).await;
+        let state = match self.parts.ledger.finalize(block) {
+            Ok(state) => state,
+            Err(problem) => {
+                error!(height = block.height.0, digest = %block.digest(), %problem, "a finalized block is invalid here");
+                panic!("finalized block {} cannot be applied: {problem}", block.height);
+            }
+        };
+        self.index.lock().push(block.height, block.transactions.iter().map(Transaction::id));
+        acknowledgement.acknowledge();
+        let now = self.context.current();
+        self.finalized_at = Some(now);
+        self.tip = self.tip.max(block.height.0);
+        let kind = EventKind::Finalized {
+            height: block.height.0,
+            digest: block.digest().to_string(),
+            transactions: block.transactions.len(),
+        };
+        self.parts.events.push(milliseconds(now), kind);
+        self.keep_checkpoint(block, state).await;
+        self.leave_sit_out(block, &before, now).await;
+        if since(now, self.published) >= PUBLISH_EVERY {
+            self.publish(now);
+        }
+    }
+
+    /// Writes the checkpoint that `block` confirms, beside everything else, and remembers the next one.
+    async fn keep_checkpoint(&mut self, block: &ledger::Block, state: State) {
+        if let Some(checkpoint) = self.checkpoint.take() {
+            assert_eq!(checkpoint.root(), block.parent_state_root, "applied blocks name the root before them");
+            self.write_checkpoint(checkpoint).await;
+        }
+        if state.height().0.is_multiple_of(self.settings.checkpoint_interval) {
+            self.checkpoint = Some(state);
+        }
+    }
+
+    async fn write_checkpoint(&mut self, state: State) {
+        if let Some(writing) = self.writing.take() {
+            // Still under way after a whole interval: wait rather than pile up.
+            let _ = writing.await;
+        }
+        let (kept, blocks_kept) = (self.settings.checkpoints_kept, self.settings.blocks_kept);
+        let (marshal, checkpoints) = (self.parts.marshal.clone(), self.settings.checkpoints.clone());
+        self.writing = Some(self.context.child("checkpoint").spawn(move |context| async move {
+            if let Err(problem) = checkpoints.write(&context, &state).await {
+                warn!(height = state.height().0, %problem, "checkpoint not written; a restart will replay more");
+                return;
+            }
+            checkpoints.prune(&context, kept).await;
+            debug!(height = state.height().0, "checkpoint written");
+            if blocks_kept > 0 {
+                let oldest = checkpoints.heights(&context).await.last().copied().unwrap_or(Height(0));
+                let floor = state.height().0.saturating_sub(blocks_kept).min(oldest.0);
+                marshal.prune(commonware_consensus::types::Height::new(floor));
+            }
+        }));
+    }
+
+    /// Ends observing once a block proves that every forgotten vote lies behind.
+    async fn leave_sit_out(&mut self, block: &ledger::Block, parent: &State, now: SystemTime) {
+        let proof = milliseconds(self.started + SIT_OUT);
+        if self.parts.guard.observing().is_none() || parent.timestamp().0 < proof {
+            return;
+        }
+        self.parts.guard.release((block.epoch.0, block.view.0 + 1)).await;
+        self.duty = Duty::Voting;
+        let reason = format!("sat out: block {} was voted for after this validator started", block.height);
+        self.parts.events.push(milliseconds(now), EventKind::DutyChanged { duty: Duty::Voting, reason });
+    }
+
+    fn take_beacon(&mut self, (from, message): Message<PublicKey>) {
+        let Some(index) = self.settings.roster.index(&from) else { return };
+        match Beacon::decode(message.as_ref()) {
+            Ok(beacon) => self.peers[index].beacon = Some(beacon),
+            Err(problem) => debug!(node = self.settings.roster.name(&from), %problem, "beacon not understood"),
+        }
+    }
+
+    fn take_gossip(&mut self, (from, message): Message<PublicKey>) {
+        let gossip = match Gossip::decode(message.as_ref()) {
+            Ok(gossip) => gossip,
+            Err(problem) => {
+                debug!(node = self.settings.roster.name(&from), %problem, "gossip not understood");
+                return;
+            }
+        };
+        let state = self.parts.ledger.finalized();
+        for transaction in gossip.0 {
+            // Refusals are the normal case: late, known, or out of order. The lock is taken anew for each, because
+            // checking signatures takes a while and a proposal may be under construction.
+            let _ = self.parts.ledger.mempool().offer(transaction, &state);
+        }
+        self.parts.ledger.arrivals.step();
+    }
+
+    fn flush_gossip(&mut self) {
+        self.flush_at = None;
+        for message in Gossip::pack(std::mem::take(&mut self.outbox)) {
+            self.gossip.send(Recipients::All, IoBuf::from(message.encode()), false);
+        }
+    }
+
+    fn tick(&mut self, now: SystemTime) {
+        self.parts.blocker.renew();
+        for (_, cut) in self.parts.boundary.expire(now) {
+            let fault = answers::describe(&self.settings.roster, &cut);
+            self.parts.events.push(milliseconds(now), EventKind::FaultEnded { fault });
+        }
+        self.judge_silence(now);
+        let beacon = Beacon {
+            height: self.parts.ledger.finalized().height(),
+            view: View(self.parts.view.get()),
+            voting: self.duty == Duty::Voting,
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
+        self.beacons.send(Recipients::All, IoBuf::from(beacon.encode()), true);
+        self.publish(now);
+    }
+
+    fn judge_silence(&mut self, now: SystemTime) {
+        for index in 0..self.peers.len() {
+            let member = &self.settings.roster.members()[index];
+            if member.key == self.settings.me {
+                continue;
+            }
+            let last = self.parts.boundary.heard(&member.key);
+            let heard = last.is_some_and(|last| since(now, last) < SILENT_AFTER);
+            let peer = &mut self.peers[index];
+            if heard == peer.heard {
+                continue;
+            }
+            peer.heard = heard;
+            peer.missing_since = if heard { None } else { last };
+            let (node, key) = (member.entry.name.clone(), member.key.clone());
+            let kind = if heard {
+                self.greet(key);
+                EventKind::NodeHeard { node }
+            } else {
+                EventKind::NodeSilent { node }
+            };
+            self.parts.events.push(milliseconds(now), kind);
+        }
+    }
+
+    /// What waits here may have passed a peer by while it was away.
+    fn greet(&mut self, peer: PublicKey) {
+        let waiting = self.parts.ledger.mempool().sample(4 * GOSSIP_BYTES_MAX);
+        for message in Gossip::pack(waiting) {
+            self.gossip.send(Recipients::One(peer.clone()), IoBuf::from(message.encode()), false);
+        }
+    }
+
+    fn publish(&mut self, now: SystemTime) {
+        self.published = now;
+        let snapshot = self.snapshot(now);
+        if snapshot.status.finality != self.finality {
+            self.finality = snapshot.status.finality;
+            let why = snapshot.why.sentence.clone();
+            info!(finality = ?self.finality, "{why}");
+            self.parts.events.push(milliseconds(now), EventKind::FinalityChanged { finality: self.finality, why });
+        }
+        self.gauges.height.set(snapshot.status.height.cast_signed());
+        self.gauges.tip.set(snapshot.status.tip.cast_signed());
+        self.gauges.view.set(snapshot.status.view.cast_signed());
+        self.gauges.slack.set(snapshot.status.slack);
+        self.gauges.live.set(i64::from(matches!(self.finality, Finality::Live | Finality::Degraded)));
+        self.gauges.voting.set(i64::from(self.duty == Duty::Voting));
+        self.gauges.mempool.set(i64::try_from(snapshot.status.mempool_transactions).unwrap_or(i64::MAX));
+        self.gauges.refused.set(self.parts.guard.refused().cast_signed());
+        self.parts.snapshot.send_replace(Arc::new(snapshot));
+    }
+}

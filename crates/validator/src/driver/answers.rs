@@ -1,0 +1,398 @@
+//! What the API asks, answered; and the snapshot it shows.
+
+use super::{Driver, GOSSIP_EVERY, SIGNED_WITHIN};
+use crate::{
+    boundary::{CUT_MAX, Cut},
+    chain::Block,
+    clock::{milliseconds, since},
+    mempool::{Refused, Taken},
+    roster::Roster,
+};
+use api::{
+    AccountView, BlockAt, BlockView, CutRequest, Duty, EventKind, Finality, Missing, NodeRow, Refusal, RefusalClass,
+    Request, Snapshot, Status, TransactionState, TransactionStatus, TransactionView, Why,
+};
+use commonware_cryptography::ed25519::PublicKey;
+use commonware_p2p::{Blocker, Sender};
+use commonware_runtime::{Clock, Metrics, Spawner, Storage};
+use ledger::{Decode as _, Hash, Height, Kind, Transaction, TransactionError, TxId, faults, quorum};
+use sentinel::why::{self, Scene};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
+
+impl<E, B, SB, SG> Driver<E, B, SB, SG>
+where
+    E: Spawner + Clock + Metrics + Storage,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+    SB: Sender<PublicKey = PublicKey>,
+    SG: Sender<PublicKey = PublicKey>,
+{
+    /// Answers one request. Whoever no longer waits for the answer has dropped its end; that is theirs to decide.
+    pub(super) async fn answer(&mut self, request: Request) {
+        match request {
+            Request::Submit { bytes, reply } => drop(reply.send(self.submit(&bytes))),
+            Request::Block { at, reply } => drop(reply.send(self.show_block(at).await)),
+            Request::Transaction { id, reply } => drop(reply.send(self.transaction(TxId(Hash(id))))),
+            Request::Account { id, reply } => drop(reply.send(self.account(ledger::PublicKey(id)))),
+            Request::Cut { request, reply } => drop(reply.send(self.cut(&request))),
+            Request::Cuts { reply } => drop(reply.send(self.cuts())),
+            Request::Heal { id, reply } => drop(reply.send(self.heal(id))),
+        }
+    }
+
+    fn submit(&mut self, bytes: &[u8]) -> Result<TransactionStatus, Refusal> {
+        let transaction = Transaction::decode(bytes).map_err(|problem| Refusal {
+            code: "malformed",
+            detail: format!("not a transaction: {problem}"),
+            help: "send the bytes that `unsplit tx transfer` or the ledger's encoder makes".into(),
+            class: RefusalClass::Invalid,
+        })?;
+        if let Some(known) = self.transaction(transaction.id()) {
+            return Ok(known);
+        }
+        let id = transaction.id();
+        let state = self.parts.ledger.finalized();
+        let taken =
+            self.parts.ledger.mempool().offer(transaction.clone(), &state).map_err(|refused| refusal(&refused))?;
+        match taken {
+            Taken::Known => {}
+            Taken::New => {
+                self.parts.ledger.arrivals.step();
+                self.outbox.push(transaction);
+                self.flush_at.get_or_insert(self.context.current() + GOSSIP_EVERY);
+            }
+        }
+        Ok(status(id, TransactionState::Pending, None))
+    }
+
+    fn transaction(&self, id: TxId) -> Option<TransactionStatus> {
+        if let Some(height) = self.index.lock().height(&id) {
+            return Some(status(id, TransactionState::Finalized, Some(height)));
+        }
+        self.parts.ledger.mempool().contains(&id).then(|| status(id, TransactionState::Pending, None))
+    }
+
+    fn account(&self, id: ledger::PublicKey) -> AccountView {
+        let state = self.parts.ledger.finalized();
+        let account = state.account(&id);
+        AccountView {
+            schema: "unsplit.account/1".into(),
+            id: id.to_string(),
+            balance: account.balance.0,
+            nonce: account.nonce.0,
+            height: state.height().0,
+        }
+    }
+
+    async fn show_block(&self, at: BlockAt) -> Option<BlockView> {
+        let applied = self.parts.ledger.finalized().height();
+        let height = match at {
+            BlockAt::Latest => applied,
+            BlockAt::Height(height) => Height(height),
+        };
+        if height > applied {
+            return None;
+        }
+        if height == Height(0) {
+            let genesis = Block::new(ledger::Block::genesis(&self.settings.genesis));
+            return Some(view(&genesis, &self.settings.roster));
+        }
+        Some(view(self.block(height).await?.inner(), &self.settings.roster))
+    }
+
+    fn cut(&mut self, request: &CutRequest) -> Result<api::Cut, Refusal> {
+        if !self.settings.genesis.chain_id.is_devnet() {
+            return Err(Refusal {
+                code: "not_a_devnet",
+                detail: format!("chain {} takes no injected faults", self.settings.genesis.chain_id),
+                help: "faults can only be injected on chains whose id contains `devnet`".into(),
+                class: RefusalClass::Forbidden,
+            });
+        }
+        let ttl = Duration::from_millis(request.ttl_ms);
+        if ttl.is_zero() || ttl > CUT_MAX {
+            return Err(Refusal {
+                code: "bad_ttl",
+                detail: format!("ttl_ms is {}, it must be between 1 and {}", request.ttl_ms, CUT_MAX.as_millis()),
+                help: "every fault ends by itself; repeat it if one hour is too short".into(),
+                class: RefusalClass::Invalid,
+            });
+        }
+        let now = self.context.current();
+        let cut =
+            Cut { inbound: self.keys(&request.inbound)?, outbound: self.keys(&request.outbound)?, until: now + ttl };
+        let fault = describe(&self.settings.roster, &cut);
+        let Some(id) = self.parts.boundary.cut(cut.clone()) else {
+            return Err(Refusal {
+                code: "too_many_cuts",
+                detail: "too many cuts are in force".into(),
+                help: "heal some first".into(),
+                class: RefusalClass::Busy,
+            });
+        };
+        self.parts.events.push(milliseconds(now), EventKind::FaultInjected { fault });
+        Ok(self.show_cut(id, &cut, now))
+    }
+
+    fn keys(&self, names: &[String]) -> Result<BTreeSet<PublicKey>, Refusal> {
+        let key = |name: &String| {
+            self.settings.roster.named(name).map(|member| member.key.clone()).ok_or_else(|| Refusal {
+                code: "unknown_validator",
+                detail: format!("no validator is called {name}"),
+                help: "see `unsplit nodes` for the names".into(),
+                class: RefusalClass::NotFound,
+            })
+        };
+        names.iter().map(key).collect()
+    }
+
+    fn cuts(&self) -> Vec<api::Cut> {
+        let now = self.context.current();
+        self.parts.boundary.cuts(now).iter().map(|(id, cut)| self.show_cut(*id, cut, now)).collect()
+    }
+
+    fn show_cut(&self, id: u64, cut: &Cut, now: SystemTime) -> api::Cut {
+        let names = |keys: &BTreeSet<PublicKey>| keys.iter().map(|key| self.settings.roster.name(key)).collect();
+        let remaining_ms = u64::try_from(since(cut.until, now).as_millis()).unwrap_or(u64::MAX);
+        api::Cut { id, inbound: names(&cut.inbound), outbound: names(&cut.outbound), remaining_ms }
+    }
+
+    fn heal(&self, id: Option<u64>) -> usize {
+        let now_ms = milliseconds(self.context.current());
+        let healed = self.parts.boundary.heal(id);
+        for (_, cut) in &healed {
+            self.parts.events.push(now_ms, EventKind::FaultEnded { fault: describe(&self.settings.roster, cut) });
+        }
+        healed.len()
+    }
+
+    /// Everything that is shown, at one moment.
+    pub(super) fn snapshot(&self, now: SystemTime) -> Snapshot {
+        let scene = self.scene(now);
+        let explained = why::explain(&scene);
+        let status = self.status(now, &explained);
+        let (ready, not_ready) = readiness(&status, &scene);
+        let nodes = (0..self.peers.len()).map(|index| self.row(index, now, &status)).collect();
+        let why = show_why(&scene, explained);
+        Snapshot { schema: "unsplit.snapshot/1".into(), status, nodes, why, ready, not_ready }
+    }
+
+    fn scene(&self, now: SystemTime) -> Scene {
+        let members = self.settings.roster.members();
+        let mut me = String::new();
+        let mut peers = Vec::new();
+        for (member, peer) in members.iter().zip(&self.peers) {
+            let name = member.entry.name.clone();
+            if member.key == self.settings.me {
+                me = name;
+                continue;
+            }
+            let missing_since_ms = peer.missing_since.map(milliseconds);
+            let voting = peer.beacon.as_ref().map(|beacon| beacon.voting);
+            peers.push(why::Peer { name, heard: peer.heard, missing_since_ms, voting });
+        }
+        Scene {
+            me,
+            observing: self.parts.guard.observing(),
+            peers,
+            height: self.parts.ledger.finalized().height().0,
+            now_ms: milliseconds(now),
+            started_ms: milliseconds(self.started),
+            finalized_ms: self.finalized_at.map(milliseconds),
+        }
+    }
+
+    fn status(&self, now: SystemTime, why: &why::Why) -> Status {
+        let state = self.parts.ledger.finalized();
+        let (mempool_transactions, mempool_bytes) = {
+            let mempool = self.parts.ledger.mempool();
+            (mempool.len(), mempool.bytes())
+        };
+        let n = self.settings.roster.len();
+        let elapsed = |then| u64::try_from(since(now, then).as_millis()).unwrap_or(u64::MAX);
+        Status {
+            schema: "unsplit.status/1".into(),
+            name: self.settings.roster.name(&self.settings.me),
+            key: self.settings.me.to_string(),
+            chain_id: self.settings.genesis.chain_id.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            finality: finality(why.finality),
+            duty: self.duty,
+            height: state.height().0,
+            tip: self.tip.max(state.height().0),
+            view: self.parts.view.get(),
+            state_root: state.root().to_string(),
+            block_time_ms: state.timestamp().0,
+            validators: n,
+            quorum: quorum(n),
+            faults_tolerated: faults(n),
+            reachable: why.reachable.len(),
+            slack: why.slack(),
+            mempool_transactions,
+            mempool_bytes,
+            uptime_ms: elapsed(self.started),
+            last_signed_ms_ago: self.parts.guard.last_signed().map(elapsed),
+            why: why.sentence.clone(),
+        }
+    }
+
+    fn row(&self, index: usize, now: SystemTime, status: &Status) -> NodeRow {
+        let (member, peer) = (&self.settings.roster.members()[index], &self.peers[index]);
+        let entry = &member.entry;
+        let mut row = NodeRow {
+            name: entry.name.clone(),
+            key: entry.key.to_string(),
+            address: entry.address.clone(),
+            region: entry.region.clone(),
+            me: member.key == self.settings.me,
+            ..NodeRow::default()
+        };
+        if row.me {
+            row.reachable = true;
+            row.silent_ms = Some(0);
+            row.duty = Some(self.duty);
+            row.height = Some(status.height);
+            row.version = Some(status.version.clone());
+            return row;
+        }
+        let heard = self.parts.boundary.heard(&member.key);
+        row.reachable = peer.heard;
+        row.silent_ms = heard.map(|heard| u64::try_from(since(now, heard).as_millis()).unwrap_or(u64::MAX));
+        row.missing_since_ms = peer.missing_since.map(milliseconds);
+        if let Some(beacon) = &peer.beacon {
+            row.duty = Some(if beacon.voting { Duty::Voting } else { Duty::Observing });
+            row.height = Some(beacon.height.0);
+            row.version = Some(beacon.version.clone());
+        }
+        row.problem = self.problem(&member.key, heard.is_some(), peer.heard);
+        row
+    }
+
+    fn problem(&self, key: &PublicKey, ever_heard: bool, heard: bool) -> Option<String> {
+        if let Some((_, ban)) = self.parts.blocker.bans().iter().find(|(peer, _)| peer == key) {
+            return Some(format!("cut off by {} ({})", ban.component, ban.grounds.name()));
+        }
+        match (ever_heard, heard) {
+            (false, _) => Some("never heard: down, unreachable, or of another chain or protocol version".into()),
+            (true, false) => Some("silent".into()),
+            (true, true) => None,
+        }
+    }
+}
+
+/// A cut in words.
+pub(super) fn describe(roster: &Roster, cut: &Cut) -> String {
+    let names = |keys: &BTreeSet<PublicKey>| keys.iter().map(|key| roster.name(key)).collect::<Vec<_>>().join(" ");
+    format!("hears nothing from [{}], says nothing to [{}]", names(&cut.inbound), names(&cut.outbound))
+}
+
+fn status(id: TxId, state: TransactionState, height: Option<Height>) -> TransactionStatus {
+    let height = height.map(|height| height.0);
+    TransactionStatus { schema: "unsplit.transaction/1".into(), id: id.to_string(), state, height }
+}
+
+const fn finality(finality: why::Finality) -> Finality {
+    match finality {
+        why::Finality::Starting => Finality::Starting,
+        why::Finality::Live => Finality::Live,
+        why::Finality::Degraded => Finality::Degraded,
+        why::Finality::Halted => Finality::Halted,
+    }
+}
+
+fn show_why(scene: &Scene, why: why::Why) -> Why {
+    let silent_ms = |since: Option<u64>| scene.now_ms.saturating_sub(since.unwrap_or(scene.started_ms));
+    Why {
+        schema: "unsplit.why/1".into(),
+        finality: finality(why.finality),
+        sentence: why.sentence,
+        fix: why.fix,
+        height: scene.height,
+        halted_since_ms: why.halted_since_ms,
+        quorum: why.quorum,
+        reachable: why.reachable,
+        missing: why
+            .missing
+            .into_iter()
+            .map(|(name, since_ms)| Missing { name, since_ms, silent_ms: silent_ms(since_ms) })
+            .collect(),
+        observers: why.observers,
+    }
+}
+
+/// Whether this validator may be counted on, or why not.
+fn readiness(status: &Status, scene: &Scene) -> (bool, Option<String>) {
+    if let Some(reason) = &scene.observing {
+        return (false, Some(format!("observing without a vote: {reason}")));
+    }
+    let limit = u64::try_from(SIGNED_WITHIN.as_millis()).unwrap_or(u64::MAX);
+    match status.last_signed_ms_ago {
+        Some(ago) if ago <= limit => (true, None),
+        Some(ago) => (false, Some(format!("last signed a vote {ago} ms ago. {}", status.why))),
+        None => (false, Some(format!("has not signed a vote since it started. {}", status.why))),
+    }
+}
+
+fn view(block: &Block, roster: &Roster) -> BlockView {
+    let inner = block.ledger();
+    let leader = roster.members().iter().find(|member| member.entry.key == inner.leader);
+    BlockView {
+        schema: "unsplit.block/1".into(),
+        height: inner.height.0,
+        digest: inner.digest().to_string(),
+        parent: inner.parent.to_string(),
+        epoch: inner.epoch.0,
+        view: inner.view.0,
+        leader: leader.map_or_else(|| "genesis".into(), |member| member.entry.name.clone()),
+        timestamp_ms: inner.timestamp.0,
+        parent_state_root: inner.parent_state_root.to_string(),
+        bytes: block.size(),
+        transactions: inner.transactions.iter().map(show_transaction).collect(),
+    }
+}
+
+fn show_transaction(transaction: &Transaction) -> TransactionView {
+    let (to, amount) = match &transaction.kind {
+        Kind::Transfer { to, amount } => (Some(to.to_string()), Some(amount.0)),
+    };
+    TransactionView {
+        id: transaction.id().to_string(),
+        account: transaction.account.to_string(),
+        nonce: transaction.nonce.0,
+        kind: transaction.kind.name().into(),
+        to,
+        amount,
+    }
+}
+
+fn refusal(refused: &Refused) -> Refusal {
+    use RefusalClass::{Busy, Conflict, Invalid};
+    let (code, class, help) = match refused {
+        Refused::Invalid(problem) => match problem {
+            TransactionError::Version { .. } => ("wrong_version", Invalid, "use a client of this release"),
+            TransactionError::Chain { .. } => {
+                ("wrong_chain", Invalid, "sign for the chain id that /api/v1/status names")
+            }
+            TransactionError::Expired { .. } => ("expired", Conflict, "sign again with a later expiry height"),
+            TransactionError::NonceTooLow { .. } => {
+                ("nonce_too_low", Conflict, "read the account's nonce and sign again")
+            }
+            TransactionError::NonceTooHigh { .. } => {
+                ("nonce_too_high", Conflict, "submit the transactions before it first")
+            }
+            TransactionError::NonceUsedUp { .. } => ("nonce_used_up", Invalid, "use another account"),
+            TransactionError::AmountZero => ("amount_zero", Invalid, "transfer at least 1"),
+            TransactionError::BalanceTooLow { .. } => ("balance_too_low", Conflict, "fund the account first"),
+            TransactionError::BalanceOverflow { .. } => ("balance_overflow", Conflict, "choose another recipient"),
+            TransactionError::Signature { .. } => ("bad_signature", Invalid, "sign with the account's own key"),
+        },
+        Refused::NonceTaken(_) => {
+            ("nonce_taken", Conflict, "use the next nonce, or wait for the other to become final")
+        }
+        Refused::AccountFull(_) => ("account_full", Busy, "wait until some of them are final"),
+        Refused::Full(..) => ("mempool_full", Busy, "submit the same bytes again later"),
+    };
+    Refusal { code, detail: refused.to_string(), help: help.into(), class }
+}

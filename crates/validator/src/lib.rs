@@ -1,0 +1,39 @@
+//! Act: one validator node, the same on real machines and in simulation.
+//!
+//! With the simulator the only crate that knows the consensus engine. Everything is generic over the runtime context, so
+//! time comes from its clock, randomness from its generator, tasks from its spawner and files from its storage.
+//!
+//! - `validator`: wires the parts and starts them
+//! - `driver`: event in, decision, act
+//! - `chain`: where the engine's blocks meet the ledger's state
+//! - `mempool`: which transactions wait to be put into a block?
+//! - `guard`, `scheme`: which votes has this key signed, and may it sign this one?
+//! - `boundary`, `wire`: what crosses the line to the peers, and how is it written?
+//! - `blocker`: on what grounds is a peer cut off, and for how long?
+//! - `store`, `index`: where does a start begin, and where is a transaction?
+//! - `roster`: who are the validators?
+//! - `config`: what the operator says
+//! - `production`: a validator on this machine's sockets and disks
+
+#![forbid(unsafe_code)]
+
+pub mod blocker;
+pub mod boundary;
+pub mod chain;
+mod clock;
+pub mod config;
+pub mod driver;
+pub mod guard;
+mod index;
+pub mod mempool;
+pub mod production;
+mod progress;
+pub mod roster;
+pub mod scheme;
+pub mod store;
+pub mod validator;
+pub mod wire;
+
+pub use config::{Config, ConfigError};
+pub use production::{StartError, initialize, reinstate, run};
+pub use validator::{CHANNELS, Identity, Network, Node, Rejected, start};

@@ -1,0 +1,303 @@
+//! A validator on this machine's sockets and disks.
+//!
+//! Everything that can be wrong with a machine is looked at before the first byte is sent: configuration, genesis,
+//! folder, lock, keys, ports, room. What is wrong is said with its place and a way to mend it.
+
+mod folder;
+
+use crate::{
+    blocker::UNEXPLAINED_FOR,
+    chain::{Block, Digest},
+    config::Config,
+    guard::{Found, Guard},
+    roster::Roster,
+    validator::{self, CHANNELS, Identity, Network, Node, Rejected},
+};
+use api::Backend;
+use commonware_codec::DecodeExt as _;
+use commonware_cryptography::{
+    ChaCha20Poly1305, Signer as _,
+    ed25519::{PrivateKey, PublicKey},
+};
+use commonware_p2p::{Address, AddressableManager as _, Ingress, authenticated::lookup};
+use commonware_runtime::{Metrics as _, Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
+use commonware_storage::archive::{Archive as _, Identifier};
+use commonware_stream::{
+    cups::{self, Cups},
+    sake::{self, Sake},
+};
+use commonware_utils::{NZU32, NZUsize, ordered::Map};
+use folder::Folder;
+pub use folder::initialize;
+use ledger::Genesis;
+use std::{
+    future::Future,
+    net::{SocketAddr, TcpListener, ToSocketAddrs as _},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tracing::{info, warn};
+
+/// How far peers' clocks may be ahead of ours; further, and they cannot connect.
+const SYNCHRONY_BOUND: Duration = crate::driver::CLOCK_SKEW_MAX;
+
+/// How long a stopping node's parts have to finish what they are writing.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a validator does not run (any more).
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration, or a file it names, is wrong.
+    #[error("{0}")]
+    Config(String),
+    /// A safety guard says no: the folder is in use, foreign, newer, or unsafe.
+    #[error("{0}")]
+    Refused(String),
+    /// The machine or the engine failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl StartError {
+    /// The process exit code, as documented for the command line.
+    pub const fn exit_code(&self) -> i32 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Config(_) => 3,
+            Self::Refused(_) => 5,
+        }
+    }
+}
+
+impl From<Rejected> for StartError {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::NotAValidator(_) | Rejected::BadKey => Self::Config(format!(
+                "{rejected}; give it the key that belongs to this genesis file, or add this one to it and start the chain anew"
+            )),
+            Rejected::Guard(_) => Self::Refused(format!(
+                "{rejected}; every validator needs a data directory of its own: start it on the one that was made for its key"
+            )),
+        }
+    }
+}
+
+/// Runs the validator that `config` describes until SIGTERM or SIGINT.
+///
+/// # Errors
+/// See [`StartError`]; each message says what is wrong, where, and how to mend it.
+///
+/// # Panics
+/// When the disk fails under a running node: going on could mean signing what is not remembered.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let genesis = read_genesis(&config.genesis)?;
+    let folder = Folder::open(&config, &genesis)?;
+    let key = folder.key()?;
+    let token = folder.token()?;
+    let listener = bind("api.listen", config.api.listen)?;
+    drop(bind("network.listen", config.network.listen)?);
+    if genesis.validators.len() < 4 {
+        warn!(validators = genesis.validators.len(), "f = 0: one failure halts finality; four validators tolerate one");
+    }
+    let fresh = folder.fresh();
+    tokio::Runner::new(runtime(&folder)).start(move |context| async move {
+        let identity = Identity { genesis, key, fresh, partition: String::new() };
+        let node = connect(&context, identity, &config).await?;
+        if fresh {
+            folder.used()?;
+        }
+        let settings = api::Settings::new(token, config.api.token_file.display().to_string());
+        serve(context, node, listener, settings, &config).await
+    })
+}
+
+fn runtime(folder: &Folder) -> tokio::Config {
+    // Two threads: consensus is latency-bound, and many validators may share a machine.
+    tokio::Config::new().with_worker_threads(2).with_storage_directory(folder.storage()).with_catch_panics(false)
+}
+
+fn read_genesis(path: &Path) -> Result<Genesis, StartError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|problem| StartError::Config(format!("genesis file {}: {problem}", path.display())))?;
+    Genesis::parse(&text).map_err(|problem| StartError::Config(format!("genesis file {}: {problem}", path.display())))
+}
+
+fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    bound.map_err(|problem| {
+        StartError::Refused(format!(
+            "{key} = \"{address}\" cannot be bound: {problem}; stop what uses the port, or choose another"
+        ))
+    })
+}
+
+/// Where to dial a validator and which address its connections come from.
+fn address(member: &str, text: &str) -> Result<Address, StartError> {
+    let resolved = text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
+        StartError::Config(format!("genesis: the address {text} of {member} cannot be resolved; write it as ip:port"))
+    })?;
+    if resolved.ip().is_loopback() {
+        // Whatever loopback address a validator listens on, its own connections leave from 127.0.0.1.
+        let egress = SocketAddr::from(([127, 0, 0, 1], resolved.port()));
+        return Ok(Address::Asymmetric { ingress: Ingress::Socket(resolved), egress });
+    }
+    Ok(Address::Symmetric(resolved))
+}
+
+/// Starts the network and the validator on it.
+async fn connect(context: &tokio::Context, identity: Identity, config: &Config) -> Result<Node, StartError> {
+    let roster = Roster::new(&identity.genesis).ok_or(Rejected::BadKey)?;
+    let me = identity.key.public_key();
+    if roster.index(&me).is_none() {
+        return Err(Rejected::NotAValidator(me.to_string()).into());
+    }
+    let addresses = roster
+        .members()
+        .iter()
+        .map(|member| Ok((member.key.clone(), address(&member.entry.name, &member.entry.address)?)))
+        .collect::<Result<Vec<_>, StartError>>()?;
+    let handshake = Cups::<_, ChaCha20Poly1305>::new(
+        Sake {
+            signer: identity.key.clone(),
+            synchrony_bound: SYNCHRONY_BOUND,
+            max_handshake_age: Duration::from_secs(10),
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    );
+    let mut settings = lookup::Config::local(
+        handshake,
+        &validator::namespace(&identity.genesis),
+        config.network.listen,
+        NZUsize!(roster.len()),
+        validator::message_bytes_max(roster.len()),
+        NZUsize!(1_024),
+    );
+    settings.allow_private_ips = config.network.allow_private_ips;
+    settings.peer_connection_cooldown = config.network.reconnect_cooldown;
+    settings.dial_frequency = config.network.reconnect_cooldown / 2;
+    settings.dial_timeout = Duration::from_secs(5);
+    settings.tracked_peer_sets = NZUsize!(1);
+    settings.block_duration = UNEXPLAINED_FOR;
+    // A devnet's validators all come from one address and all come back at once.
+    settings.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(64));
+    let (mut network, mut oracle) = lookup::Network::new(context.child("network"), settings);
+    oracle.track(0, Map::from_iter_dedup(addresses));
+    let channels = CHANNELS.map(|channel| network.register(channel.id, channel.quota()));
+    network.start();
+    let ends = Network { channels, blocker: oracle.clone(), provider: oracle };
+    Ok(validator::start(context.child("node"), identity, config, ends).await?)
+}
+
+/// Serves the API until the node ends or is told to.
+async fn serve(
+    context: tokio::Context,
+    node: Node,
+    listener: TcpListener,
+    settings: api::Settings,
+    config: &Config,
+) -> Result<(), StartError> {
+    let failed = |what: &str, problem: &dyn std::fmt::Display| StartError::Failed(format!("{what}: {problem}"));
+    let listener = ::tokio::net::TcpListener::from_std(listener).map_err(|problem| failed("api.listen", &problem))?;
+    let metrics = context.child("metrics");
+    let backend = Backend {
+        snapshot: node.snapshot,
+        requests: node.requests,
+        events: node.events,
+        metrics: Arc::new(move || metrics.encode()),
+    };
+    info!(name = config.name, api = %config.api.listen, p2p = %config.network.listen, version = env!("CARGO_PKG_VERSION"), "validator started");
+    let stopping = context.child("api").stopped();
+    let window = context.child("api").spawn(move |_| async move {
+        api::serve(listener, backend, settings, async {
+            let _ = stopping.await;
+        })
+        .await
+    });
+    let signal = termination().map_err(|problem| failed("signals", &problem))?;
+    ::tokio::select! {
+        biased;
+        name = signal => info!(signal = name, "stopping"),
+        ended = node.handle => return match ended {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(problem)) => Err(StartError::Failed(problem)),
+            Err(problem) => Err(failed("the validator ended", &problem)),
+        },
+        ended = window => return match ended {
+            Ok(Err(problem)) => Err(failed("the API ended", &problem)),
+            Ok(Ok(())) | Err(_) => Err(StartError::Failed("the API ended".into())),
+        },
+    }
+    if context.stop(0, Some(STOP_WITHIN)).await.is_err() {
+        // Nothing is lost: whatever was acknowledged is durable, and a start recovers like one after a crash.
+        warn!("some parts did not stop in time");
+    }
+    info!("stopped");
+    Ok(())
+}
+
+fn termination() -> std::io::Result<impl Future<Output = &'static str>> {
+    use ::tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        ::tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+/// Gives a validator whose vote guard is lost a fresh one, with everything up to its newest stored block behind it.
+///
+/// For the one case that cures itself no more: more than f validators observe and nothing becomes final. Reinstating k
+/// of them counts them among the faulty until the next block is final: it is safe while k and the liars together are at
+/// most f. Returns what was done, and what to do next.
+///
+/// # Errors
+/// When the guard is not lost, the node is running, or the folder is not usable.
+pub fn reinstate(config: &Config) -> Result<String, StartError> {
+    let genesis = read_genesis(&config.genesis)?;
+    let folder = Folder::open(config, &genesis)?;
+    let key = folder.key()?;
+    tokio::Runner::new(runtime(&folder)).start(|context| async move {
+        let identity = validator::guard_identity(&genesis, &key.public_key());
+        let (guard, found) =
+            Guard::open(context.child("guard"), "", identity, false).await.map_err(Rejected::from)?;
+        let Found::Lost(reason) = found else {
+            return Err(StartError::Refused("the vote guard is whole; there is nothing to reinstate".into()));
+        };
+        let floor = newest_round(&context).await?;
+        guard.release(floor).await;
+        Ok(format!(
+            "vote guard made anew (it was lost: {reason}); nothing is signed at or below view {} of epoch {}.\n\
+             Start the validator again. Reinstate no more validators than finality needs, and never more than f = {} in all: \
+             until the next block is final each of them counts as faulty.",
+            floor.1,
+            floor.0,
+            ledger::faults(genesis.validators.len()),
+        ))
+    })
+}
+
+/// The round of the newest stored finalized block.
+async fn newest_round(context: &tokio::Context) -> Result<(u64, u64), StartError> {
+    let failed =
+        |problem: &dyn std::fmt::Display| StartError::Failed(format!("the block store cannot be read: {problem}"));
+    let page_cache = validator::page_cache();
+    let blocks = commonware_storage::archive::prunable::Archive::<_, _, _, Block>::init(
+        context.child("finalized"),
+        validator::archive("", "blocks", &page_cache, ()),
+    )
+    .await
+    .map_err(|problem| failed(&problem))?;
+    let Some(newest) = blocks.last_index() else { return Ok((0, 0)) };
+    let block = blocks.get(Identifier::<Digest>::Index(newest)).await.map_err(|problem| failed(&problem))?;
+    Ok(block.map_or((0, 0), |block| (block.ledger().epoch.0, block.ledger().view.0)))
+}
+
+fn private_key(bytes: [u8; 32]) -> Option<PrivateKey> {
+    PrivateKey::decode(bytes::Bytes::copy_from_slice(&bytes)).ok()
+}
+
+const _: fn(&PublicKey) -> ledger::PublicKey = crate::chain::ledger_key;

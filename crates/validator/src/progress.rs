@@ -1,0 +1,48 @@
+//! A number that only grows, and whoever waits for it to get somewhere.
+//!
+//! Waiters wake in the order in which they began to wait (a watch channel would draw lots), so that simulated runs repeat.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::Notify;
+
+/// See the module. Clones share the number.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    shared: Arc<(AtomicU64, Notify)>,
+}
+
+impl Progress {
+    /// Where it is.
+    pub fn get(&self) -> u64 {
+        self.shared.0.load(Ordering::Acquire)
+    }
+
+    /// Moves it to `to` unless it is beyond.
+    pub fn raise(&self, to: u64) {
+        if self.shared.0.fetch_max(to, Ordering::AcqRel) < to {
+            self.shared.1.notify_waiters();
+        }
+    }
+
+    /// Moves it one on.
+    pub fn step(&self) {
+        self.shared.0.fetch_add(1, Ordering::AcqRel);
+        self.shared.1.notify_waiters();
+    }
+
+    /// Waits until it is at `at` or beyond.
+    pub async fn reach(&self, at: u64) {
+        loop {
+            let mut moved = std::pin::pin!(self.shared.1.notified());
+            // Registered before the look, so that a move in between is not missed.
+            moved.as_mut().enable();
+            if self.get() >= at {
+                return;
+            }
+            moved.await;
+        }
+    }
+}

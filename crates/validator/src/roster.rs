@@ -1,0 +1,70 @@
+//! Who are the validators, by name, key and address?
+
+use crate::chain::public_key;
+use commonware_cryptography::ed25519::PublicKey;
+use ledger::{Genesis, GenesisValidator};
+use std::collections::BTreeMap;
+
+/// The validators of the genesis file, in its order.
+#[derive(Clone, Debug)]
+pub struct Roster {
+    members: Vec<Member>,
+    by_key: BTreeMap<PublicKey, usize>,
+}
+
+/// One validator.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its key, as the engine knows it.
+    pub key: PublicKey,
+    /// What the genesis file says of it.
+    pub entry: GenesisValidator,
+}
+
+impl Roster {
+    /// `None` when a key in the genesis file is no Ed25519 public key; a validated genesis has none such.
+    pub fn new(genesis: &Genesis) -> Option<Self> {
+        let members: Vec<Member> = genesis
+            .validators
+            .iter()
+            .map(|entry| Some(Member { key: public_key(&entry.key)?, entry: entry.clone() }))
+            .collect::<Option<_>>()?;
+        let by_key = members.iter().enumerate().map(|(index, member)| (member.key.clone(), index)).collect();
+        Some(Self { members, by_key })
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// All of them, in genesis order.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The place of `key` in genesis order.
+    pub fn index(&self, key: &PublicKey) -> Option<usize> {
+        self.by_key.get(key).copied()
+    }
+
+    /// The validator with this name.
+    pub fn named(&self, name: &str) -> Option<&Member> {
+        self.members.iter().find(|member| member.entry.name == name)
+    }
+
+    /// What to call the holder of `key`.
+    pub fn name(&self, key: &PublicKey) -> String {
+        self.index(key).map_or_else(|| key.to_string(), |index| self.members[index].entry.name.clone())
+    }
+
+    /// Names by key.
+    pub fn names(&self) -> BTreeMap<PublicKey, String> {
+        self.members.iter().map(|member| (member.key.clone(), member.entry.name.clone())).collect()
+    }
+}

@@ -1,0 +1,153 @@
+//! Where does a start begin?
+//!
+//! A checkpoint is the whole state at one height, checksummed, with the root it must have. It is written after the next
+//! block is final, because that block names the root; a start loads the newest checkpoint that the chain confirms and
+//! replays from there. A checkpoint that a crash cut short fails its checksum and is passed over.
+
+use commonware_runtime::{Blob as _, Error, ReadOptions, Storage, WriteOptions};
+use ledger::{ChainId, Hash, Height, State, Timestamp};
+use sha2::{Digest as _, Sha256};
+use tracing::warn;
+
+const MAGIC: [u8; 8] = *b"uscheck1";
+const HEADER: usize = 8 + 8 + 8 + 32 + 32 + 8 + 32;
+/// Bytes written at once, so that a large checkpoint does not hold up everything else.
+const CHUNK: usize = 1 << 20;
+
+/// Why a checkpoint cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The storage failed.
+    #[error(transparent)]
+    Storage(#[from] Error),
+    /// The bytes are not a whole checkpoint.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// The checkpoints of one node.
+#[derive(Clone, Debug)]
+pub struct Checkpoints {
+    partition: String,
+}
+
+impl Checkpoints {
+    /// `prefix` comes before the name of the partition that holds them.
+    pub fn new(prefix: &str) -> Self {
+        Self { partition: format!("{prefix}checkpoints") }
+    }
+
+    /// Heights of the checkpoints in `storage`, newest first, whole or not.
+    pub async fn heights<E: Storage>(&self, storage: &E) -> Vec<Height> {
+        let names = match storage.scan(&self.partition).await {
+            Ok(names) => names,
+            Err(Error::PartitionMissing(_)) => Vec::new(),
+            Err(problem) => {
+                warn!(%problem, "checkpoints cannot be listed; starting from an older state");
+                Vec::new()
+            }
+        };
+        let mut heights: Vec<Height> = names
+            .iter()
+            .filter_map(|name| Some(Height(u64::from_be_bytes(name.as_slice().try_into().ok()?))))
+            .collect();
+        heights.sort_unstable_by(|a, b| b.cmp(a));
+        heights
+    }
+
+    /// Writes `state` durably.
+    ///
+    /// # Errors
+    /// When the storage fails; an incomplete checkpoint may be left, which no start will use.
+    pub async fn write<E: Storage>(&self, storage: &E, state: &State) -> Result<(), CheckpointError> {
+        let name = state.height().0.to_be_bytes();
+        let (blob, _) = storage.open(&self.partition, &name).await?;
+        blob.resize(0).await?;
+        let mut offset = HEADER as u64;
+        let mut hasher = Sha256::new();
+        let mut chunk = Vec::with_capacity(CHUNK);
+        let mut entries = state.entries().peekable();
+        while let Some((key, value)) = entries.next() {
+            ledger::codec::write_bytes(key, &mut chunk);
+            ledger::codec::write_bytes(value, &mut chunk);
+            if chunk.len() >= CHUNK || entries.peek().is_none() {
+                hasher.update(&chunk);
+                let length = chunk.len() as u64;
+                blob.write_at(offset, std::mem::take(&mut chunk), WriteOptions::default()).await?;
+                offset += length;
+            }
+        }
+        let header = header(state, offset - HEADER as u64);
+        hasher.update(&header);
+        blob.write_at(offset, hasher.finalize().to_vec(), WriteOptions::default()).await?;
+        blob.write_at(0, header, WriteOptions::default()).await?;
+        Ok(blob.sync().await?)
+    }
+
+    /// Reads the checkpoint at `height` and checks that it is whole and has the root it claims.
+    ///
+    /// # Errors
+    /// When it is not, or the storage fails.
+    pub async fn read<E: Storage>(
+        &self,
+        storage: &E,
+        chain: &ChainId,
+        height: Height,
+    ) -> Result<State, CheckpointError> {
+        let damaged = |reason: &str| CheckpointError::Damaged(reason.to_owned());
+        let (blob, length) = storage.open(&self.partition, &height.0.to_be_bytes()).await?;
+        let length = usize::try_from(length).map_err(|_| damaged("longer than memory"))?;
+        let bytes = blob.read_at(0, length, ReadOptions::default()).await?.coalesce();
+        let bytes = bytes.as_ref();
+        let (header, rest) = bytes.split_at_checked(HEADER).ok_or_else(|| damaged("shorter than its header"))?;
+        if header[..8] != MAGIC {
+            return Err(damaged("not a checkpoint of this version"));
+        }
+        let number = |at: usize| u64::from_be_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        let hash = |at: usize| Hash(header[at..at + 32].try_into().expect("thirty-two bytes"));
+        let body_length = usize::try_from(number(16)).map_err(|_| damaged("longer than memory"))?;
+        let (body, check) = rest.split_at_checked(body_length).ok_or_else(|| damaged("shorter than it says"))?;
+        let expected = Sha256::new().chain_update(body).chain_update(header).finalize();
+        if check != expected.as_slice() {
+            return Err(damaged("fails its checksum"));
+        }
+        if number(8) != height.0 {
+            return Err(damaged("belongs to another height"));
+        }
+        let mut reader = ledger::Reader::new(body);
+        let mut entries = Vec::new();
+        while reader.remaining() > 0 {
+            let mut field = || reader.bytes("checkpoint field", CHUNK).map_err(|problem| damaged(&problem.to_string()));
+            entries.push((field()?, field()?));
+        }
+        let timestamp = Timestamp(number(88));
+        let state = State::from_entries(chain, height, hash(24), timestamp, entries)
+            .map_err(|problem| damaged(&problem.to_string()))?;
+        if state.root() != hash(56) {
+            return Err(damaged("does not have the root it claims"));
+        }
+        Ok(state)
+    }
+
+    /// Removes all but the newest `kept`.
+    pub async fn prune<E: Storage>(&self, storage: &E, kept: usize) {
+        for height in self.heights(storage).await.into_iter().skip(kept) {
+            if let Err(problem) = storage.remove(&self.partition, Some(&height.0.to_be_bytes())).await {
+                warn!(height = height.0, %problem, "an old checkpoint cannot be removed");
+            }
+        }
+    }
+}
+
+/// Magic, height, body length, block digest, root, timestamp, genesis hash.
+fn header(state: &State, body: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEADER);
+    out.extend(MAGIC);
+    out.extend(state.height().0.to_be_bytes());
+    out.extend(body.to_be_bytes());
+    out.extend(state.digest().0);
+    out.extend(state.root().0);
+    out.extend(state.timestamp().0.to_be_bytes());
+    out.extend(state.genesis_hash().0);
+    out
+}

@@ -1,0 +1,448 @@
+//! One validator, wired.
+//!
+//! Generic over the runtime context and the network's ends only: the same function starts a node on real sockets and
+//! disks and in the deterministic simulation.
+
+use crate::{
+    blocker::{PolicyBlocker, Witness},
+    boundary::Boundary,
+    chain::{Application, Block, Deliveries, Digest, Ledger, Observer, Pace},
+    config::Config,
+    driver::{Driver, Inputs, Parts, Settings},
+    guard::{Found, Guard, GuardError},
+    mempool::{Limits, Mempool},
+    progress::Progress,
+    roster::Roster,
+    scheme::Scheme,
+    store::Checkpoints,
+    wire::{BEACON_BYTES, GOSSIP_BYTES_MAX, PROTOCOL_VERSION},
+};
+use api::{EventLog, Request, Snapshot, Status};
+use commonware_broadcast::buffered;
+use commonware_consensus::{
+    Reporters,
+    marshal::{
+        self,
+        core::Actor,
+        resolver::p2p as backfill,
+        standard::{Deferred, Standard},
+    },
+    simplex::{self, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin},
+    types::{Epoch, FixedEpocher, ViewDelta},
+};
+use commonware_cryptography::{
+    Digested, Digestible as _, Signer as _,
+    certificate::ConstantProvider,
+    ed25519::{PrivateKey, PublicKey},
+};
+use commonware_p2p::{
+    Blocker, Provider, Receiver, Sender,
+    utils::mux::{self, Muxer},
+};
+use commonware_parallel::Sequential;
+use commonware_runtime::{Clock, Handle, Metrics, Quota, Spawner, Storage, buffer::paged::CacheRef};
+use commonware_storage::{archive::prunable, translator::EightCap};
+use commonware_utils::{
+    NZDuration, NZU16, NZU64, NZUsize,
+    channel::{mpsc, watch},
+    ordered::Set,
+};
+use ledger::{Genesis, State};
+use rand_core::CryptoRng;
+use sha2::{Digest as _, Sha256};
+use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use tracing::{info, warn};
+
+/// The channels of the peer-to-peer network, in the order in which [`Network`] holds them.
+pub const CHANNELS: [Channel; 7] = [
+    Channel { id: 0, per_second: 256, burst: 64 },
+    Channel { id: 1, per_second: 256, burst: 64 },
+    Channel { id: 2, per_second: 128, burst: 32 },
+    Channel { id: 3, per_second: 64, burst: 16 },
+    Channel { id: 4, per_second: 1_024, burst: 128 },
+    Channel { id: 5, per_second: 8, burst: 4 },
+    Channel { id: 6, per_second: 256, burst: 64 },
+];
+
+/// A channel and how much each peer may say on it. The engine allocates for the burst, so it is small and explicit.
+#[derive(Clone, Copy, Debug)]
+pub struct Channel {
+    /// Its number.
+    pub id: u64,
+    per_second: u32,
+    burst: u32,
+}
+
+impl Channel {
+    /// The quota per peer.
+    ///
+    /// # Panics
+    /// Never: the rates above are not zero.
+    pub fn quota(&self) -> Quota {
+        let nonzero = |value| std::num::NonZeroU32::new(value).expect("rates are not zero");
+        Quota::per_second(nonzero(self.per_second)).allow_burst(nonzero(self.burst))
+    }
+}
+
+/// The only epoch, until validator sets change.
+const EPOCH: Epoch = Epoch::zero();
+
+/// Requests that may wait for the driver; the API answers 503 beyond.
+const REQUESTS_MAX: usize = 512;
+
+/// Events kept for late subscribers.
+const EVENTS_MAX: usize = 10_000;
+
+/// A node's ends of the network: one pair per [`CHANNELS`] entry, who is blocked, who is there.
+pub struct Network<S, R, B, P> {
+    /// In the order of [`CHANNELS`].
+    pub channels: [(S, R); CHANNELS.len()],
+    /// The network's blocker.
+    pub blocker: B,
+    /// The network's peer sets.
+    pub provider: P,
+}
+
+/// Who this node is and how it behaves.
+#[derive(Clone)]
+pub struct Identity {
+    /// The chain.
+    pub genesis: Genesis,
+    /// This validator's key.
+    pub key: PrivateKey,
+    /// Whether the key is known never to have signed: its guard may be made anew.
+    pub fresh: bool,
+    /// Prefix of all storage partitions; empty where the node has a storage of its own.
+    pub partition: String,
+}
+
+/// A running validator.
+pub struct Node {
+    /// Its mailbox, for the API.
+    pub requests: mpsc::Sender<Request>,
+    /// What it shows.
+    pub snapshot: watch::Receiver<Arc<Snapshot>>,
+    /// What happens to it.
+    pub events: EventLog,
+    /// States and mempool, for checkers.
+    pub ledger: Arc<Ledger>,
+    /// Finalized blocks, for checkers.
+    pub marshal: marshal::core::Mailbox<Scheme, Standard<Block>>,
+    /// What opening the vote guard found.
+    pub found: Found,
+    /// Ends when any part of the node ends; aborting it ends all of them.
+    pub handle: Handle<Result<(), String>>,
+}
+
+/// Why a node cannot start on what it was given.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Rejected {
+    /// The key is not in the genesis file.
+    #[error("this node's key {0} is not a validator of the genesis file")]
+    NotAValidator(String),
+    /// The genesis file holds a key that is none.
+    #[error("the genesis file holds a key that is no Ed25519 public key")]
+    BadKey,
+    /// The vote guard belongs to someone else.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+}
+
+/// The namespace that votes are signed under and peers shake hands in: chain and protocol version.
+pub fn namespace(genesis: &Genesis) -> Vec<u8> {
+    format!("unsplit/{}/{}/{}", genesis.chain_id, genesis.hash(), PROTOCOL_VERSION).into_bytes()
+}
+
+/// What binds a vote guard to a key and a chain.
+pub(crate) fn guard_identity(genesis: &Genesis, key: &PublicKey) -> [u8; 32] {
+    Sha256::new().chain_update(namespace(genesis)).chain_update(key.as_ref()).finalize().into()
+}
+
+/// Four MiB of pages, shared by everything that a node keeps on disk.
+pub(crate) fn page_cache() -> CacheRef {
+    CacheRef::new(NZU16!(4_084), NZUsize!(1_024))
+}
+
+/// The validators as the engine wants them.
+pub fn participants(roster: &Roster) -> Set<PublicKey> {
+    Set::from_iter_dedup(roster.members().iter().map(|member| member.key.clone()))
+}
+
+/// The largest message on any channel; every peer must use the same.
+pub fn message_bytes_max(validators: usize) -> u32 {
+    let n = u32::try_from(validators).expect("validator counts are small");
+    commonware_p2p::max_message_size(&[
+        mux::prefixed(simplex::max_payload_size::<Scheme, Digest>(n)),
+        marshal::max_payload_size::<Standard<Block>, Scheme>(n, &()),
+        BEACON_BYTES,
+        // A count before the transactions.
+        GOSSIP_BYTES_MAX + 4,
+    ])
+}
+
+/// Starts a validator on `network` and the context's storage.
+///
+/// # Errors
+/// See [`Rejected`].
+pub async fn start<E, S, R, B, P>(
+    context: E,
+    identity: Identity,
+    config: &Config,
+    network: Network<S, R, B, P>,
+) -> Result<Node, Rejected>
+where
+    E: CryptoRng + Spawner + Clock + Metrics + Storage,
+    S: Sender<PublicKey = PublicKey>,
+    R: Receiver<PublicKey = PublicKey>,
+    B: Blocker<PublicKey = PublicKey> + Sync,
+    P: Provider<PublicKey = PublicKey> + Sync,
+{
+    let Identity { genesis, key, fresh, partition } = identity;
+    let me = key.public_key();
+    let roster = Roster::new(&genesis).ok_or(Rejected::BadKey)?;
+    let participants = participants(&roster);
+    let namespace = namespace(&genesis);
+
+    let (guard, found) = Guard::open(context.child("guard"), &partition, guard_identity(&genesis, &me), fresh).await?;
+    report_guard(&found);
+    let scheme = Scheme::signer(&namespace, participants.clone(), key, guard.clone())
+        .ok_or_else(|| Rejected::NotAValidator(me.to_string()))?;
+
+    let events = EventLog::new(EVENTS_MAX);
+    let clock = Arc::new(context.child("policy"));
+    let blocker =
+        PolicyBlocker::new(network.blocker, ledger::faults(roster.len()), roster.names(), events.clone(), move || {
+            clock.current()
+        });
+    let peers = roster.members().iter().map(|member| member.key.clone()).filter(|key| *key != me).collect();
+    let boundary = Boundary::new(guard.clone(), peers);
+    let [votes, certificates, resolver, blocks, fetches, beacons, gossip] = network.channels;
+    let votes = boundary.wrap(context.child("votes"), votes);
+    let certificates = boundary.wrap(context.child("certificates"), certificates);
+    let resolver = boundary.wrap(context.child("resolver"), resolver);
+    let blocks = boundary.wrap(context.child("blocks"), blocks);
+    let fetches = boundary.wrap(context.child("fetches"), fetches);
+    let beacons = boundary.wrap(context.child("beacons"), beacons);
+    let gossip = boundary.wrap(context.child("gossip"), gossip);
+
+    // Everything below belongs to one task, so that aborting it is a crash of this validator alone.
+    let page_cache = page_cache();
+    let consensus = config.consensus.clone();
+    let limits = Limits {
+        transactions_max: config.mempool.transactions_max,
+        bytes_max: config.mempool.bytes_max,
+        per_account_max: config.mempool.per_account_max,
+    };
+    let ledger = Arc::new(Ledger::new(State::genesis(&genesis), Mempool::new(limits)));
+    let genesis_block = Block::new(ledger::Block::genesis(&genesis));
+    let genesis_digest = genesis_block.digest();
+
+    let backfill = backfill::init(
+        context.child("backfill"),
+        backfill::Config {
+            public_key: me.clone(),
+            peer_provider: network.provider.clone(),
+            blocker: blocker.component("backfill"),
+            mailbox_size: NZUsize!(1_024),
+            fetch_timeout: NZDuration!(Duration::from_secs(2)),
+            fetch_retry_delay: Duration::from_millis(100),
+            priority_requests: false,
+            priority_responses: false,
+        },
+        fetches,
+    );
+    let (broadcast, buffer) = buffered::Engine::new(
+        context.child("broadcast"),
+        buffered::Config {
+            public_key: me.clone(),
+            mailbox_size: NZUsize!(1_024),
+            deque_size: 16,
+            priority: true,
+            codec_config: (),
+            peer_provider: network.provider,
+            strategy: Sequential,
+        },
+    );
+    let broadcast = broadcast.start(blocks);
+
+    let finalizations = prunable::Archive::init(
+        context.child("finalizations"),
+        archive(
+            &partition,
+            "finalizations",
+            &page_cache,
+            <Scheme as commonware_cryptography::certificate::Verifier>::certificate_codec_config_unbounded(),
+        ),
+    )
+    .await
+    .expect("the archive of finalizations opens");
+    let finalized = prunable::Archive::init(context.child("finalized"), archive(&partition, "blocks", &page_cache, ()))
+        .await
+        .expect("the archive of blocks opens");
+    let epocher = FixedEpocher::new(NZU64!(u64::MAX));
+    let (actor, mailbox, _floor) = Actor::<_, Standard<Block>, _, _, _, _, _>::init(
+        context.child("marshal"),
+        finalizations,
+        finalized,
+        marshal::Config {
+            provider: ConstantProvider::<Scheme, Epoch>::new(scheme.clone()),
+            epocher: epocher.clone(),
+            start: marshal::Start::Genesis(Digested::precomputed(genesis_block, genesis_digest)),
+            partition_prefix: format!("{partition}marshal"),
+            mailbox_size: NZUsize!(1_024),
+            view_retention: ViewDelta::new(64),
+            prunable_items_per_section: NZU64!(1_024),
+            page_cache: page_cache.clone(),
+            replay_buffer: BUFFER,
+            key_write_buffer: BUFFER,
+            value_write_buffer: BUFFER,
+            block_codec_config: (),
+            max_repair: NZUsize!(128),
+            max_pending_acks: NZUsize!(64),
+            strategy: Sequential,
+        },
+    )
+    .await;
+
+    let pace = Pace {
+        block_time: consensus.block_time,
+        idle_block_time: consensus.block_time.max(consensus.leader_timeout / 4),
+        build_timeout: consensus.build_timeout,
+    };
+    let application = Application::new(genesis.chain_id.clone(), ledger.clone(), pace);
+    let deferred = Deferred::new(context.child("application"), application, mailbox.clone(), epocher);
+    let (deliveries, delivered) = mpsc::unbounded_channel();
+    let marshal = actor.start(Deliveries(deliveries), buffer, backfill);
+
+    let view = Progress::default();
+    let witness = Witness::new(blocker.component("evidence"), participants.iter().cloned().collect());
+    let observer = Observer::new(context.child("evidence"), scheme.clone(), guard.clone(), view.clone(), witness);
+    let engine = simplex::Engine::new(
+        context.child("consensus").with_attribute("epoch", EPOCH),
+        simplex::Config {
+            scheme,
+            elector: RoundRobin::<commonware_cryptography::Sha256>::default(),
+            blocker: blocker.component("consensus"),
+            automaton: deferred.clone(),
+            relay: deferred.clone(),
+            reporter: Reporters::from((deferred, observer)),
+            track_historical_votes: true,
+            strategy: Sequential,
+            partition: format!("{partition}votes-{EPOCH}"),
+            mailbox_size: NZUsize!(1_024),
+            epoch: EPOCH,
+            floor: simplex::Floor::Genesis(genesis_digest),
+            replay_buffer: BUFFER,
+            write_buffer: BUFFER,
+            page_cache,
+            leader_timeout: consensus.leader_timeout,
+            certification_timeout: consensus.certification_timeout,
+            timeout_retry: consensus.retry,
+            view_retention: ViewDelta::new(64),
+            skip: SkipPolicy::Enabled { timeout: consensus.skip_timeout, budget: SkipBudget::Participants },
+            fetch_timeout: NZDuration!(Duration::from_secs(1)),
+            fetch_retry_delay: Duration::from_millis(100),
+            forward: ForwardPolicy::SilentVoters,
+        },
+    );
+    // One subchannel per epoch from the first day: a message of another epoch is dropped here, where a shared channel
+    // would make the engine block an honest peer that is one epoch behind.
+    let engine = engine.start(
+        epoch_channel(context.child("mux_votes"), votes).await,
+        epoch_channel(context.child("mux_certificates"), certificates).await,
+        epoch_channel(context.child("mux_resolver"), resolver).await,
+    );
+
+    let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
+    // The API asks for the chain's name before the first real snapshot.
+    let status = Status { name: roster.name(&me), chain_id: genesis.chain_id.to_string(), ..Status::default() };
+    let (snapshot_tx, snapshot) = watch::channel(Arc::new(Snapshot {
+        status,
+        not_ready: Some("restoring the state from disk".into()),
+        ..Snapshot::default()
+    }));
+    let driver = Driver::new(
+        context.child("unsplit"),
+        Settings {
+            me,
+            genesis,
+            roster,
+            checkpoints: Checkpoints::new(&partition),
+            checkpoint_interval: config.store.checkpoint_interval,
+            checkpoints_kept: config.store.checkpoints_kept,
+            blocks_kept: config.store.blocks_kept,
+            indexed_transactions: config.store.indexed_transactions,
+        },
+        Parts {
+            ledger: ledger.clone(),
+            guard,
+            boundary,
+            blocker,
+            marshal: mailbox.clone(),
+            view,
+            events: events.clone(),
+            snapshot: snapshot_tx,
+        },
+        beacons.0,
+        gossip.0,
+    );
+    let inputs = Inputs { deliveries: delivered, requests: inbox, beacons: beacons.1, gossip: gossip.1 };
+    let handle = context.spawn(move |_| async move {
+        let ended = |part: &str| Err(format!("the {part} ended"));
+        tokio::select! {
+            biased;
+            result = driver.run(inputs) => result,
+            _ = engine => ended("consensus engine"),
+            _ = marshal => ended("block store"),
+            _ = broadcast => ended("block broadcast"),
+        }
+    });
+    Ok(Node { requests, snapshot, events, ledger, marshal: mailbox, found, handle })
+}
+
+const BUFFER: NonZeroUsize = NZUsize!(64 << 10);
+
+/// The settings of the archive `name`.
+pub(crate) fn archive<C>(
+    partition: &str,
+    name: &str,
+    page_cache: &CacheRef,
+    codec_config: C,
+) -> prunable::Config<EightCap, C> {
+    prunable::Config {
+        translator: EightCap,
+        metadata_partition: format!("{partition}{name}-metadata"),
+        key_partition: format!("{partition}{name}-keys"),
+        key_page_cache: page_cache.clone(),
+        value_partition: format!("{partition}{name}-values"),
+        compression: None,
+        codec_config,
+        items_per_section: NZU64!(4_096),
+        key_write_buffer: BUFFER,
+        value_write_buffer: BUFFER,
+        replay_buffer: BUFFER,
+    }
+}
+
+async fn epoch_channel<E, S, R>(
+    context: E,
+    (sender, receiver): (S, R),
+) -> (mux::SubSender<S>, mux::SubReceiver<PublicKey>)
+where
+    E: Spawner + Clock + Metrics,
+    S: Sender<PublicKey = PublicKey>,
+    R: Receiver<PublicKey = PublicKey>,
+{
+    let (muxer, mut handle) = Muxer::new(context, sender, receiver);
+    muxer.start();
+    handle.register(EPOCH.get()).await.expect("a new muxer has no subchannel yet")
+}
+
+fn report_guard(found: &Found) {
+    match found {
+        Found::Fresh => info!("vote guard created for a key that never signed"),
+        Found::Intact => {}
+        Found::Repaired(reason) => warn!(reason, "vote guard repaired from its other copy"),
+        Found::Lost(reason) => warn!(reason, "vote guard lost: observing without a vote until it has sat out"),
+    }
+}

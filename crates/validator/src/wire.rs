@@ -1,0 +1,104 @@
+//! What validators say to each other beside consensus, and how it is written.
+//!
+//! Beacons say who is there and how far; gossip carries transactions. Both decode from arbitrary bytes without panic and
+//! without allocating more than they were sent.
+
+use ledger::{
+    Decode, DecodeError, Encode, Height, Reader, Transaction, View,
+    codec::write_count,
+    transaction::{SIZE_MAX, SIZE_MIN},
+};
+
+/// Version of everything on the peer-to-peer channels. It is part of the handshake namespace: validators that speak
+/// another version cannot connect, and are shown as missing rather than blocked.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Bytes of transactions in one gossip message.
+pub const GOSSIP_BYTES_MAX: usize = 256 << 10;
+
+/// Transactions in one gossip message.
+pub const GOSSIP_TRANSACTIONS_MAX: usize = GOSSIP_BYTES_MAX / SIZE_MIN;
+
+/// Size of an encoded [`Beacon`].
+pub const BEACON_BYTES: usize = 8 + 8 + 1 + VERSION_BYTES_MAX + 4;
+
+const VERSION_BYTES_MAX: usize = 32;
+
+/// "I am here": sent to every validator twice a second.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Beacon {
+    /// Newest finalized and applied height.
+    pub height: Height,
+    /// Newest view seen.
+    pub view: View,
+    /// Whether the sender signs votes.
+    pub voting: bool,
+    /// The sender's program version.
+    pub version: String,
+}
+
+impl Encode for Beacon {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.height.write(out);
+        self.view.write(out);
+        out.push(u8::from(self.voting));
+        ledger::codec::write_bytes(self.version.as_bytes(), out);
+    }
+}
+
+impl Decode for Beacon {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let height = Height::read(reader)?;
+        let view = View::read(reader)?;
+        let [voting] = reader.array::<1>()?;
+        let version = reader.text("program version", VERSION_BYTES_MAX)?.to_owned();
+        match voting {
+            0 | 1 => Ok(Self { height, view, voting: voting == 1, version }),
+            found => Err(DecodeError::Tag { what: "duty", got: found }),
+        }
+    }
+}
+
+/// Transactions that wait at the sender.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Gossip(pub Vec<Transaction>);
+
+impl Gossip {
+    /// Packs `transactions` into messages that keep both limits.
+    pub fn pack(transactions: Vec<Transaction>) -> Vec<Self> {
+        let mut messages: Vec<Self> = Vec::new();
+        let mut room = 0;
+        for transaction in transactions {
+            let size = transaction.size();
+            match messages.last_mut() {
+                Some(message) if size <= room && message.0.len() < GOSSIP_TRANSACTIONS_MAX => {
+                    message.0.push(transaction)
+                }
+                Some(_) | None => {
+                    room = GOSSIP_BYTES_MAX;
+                    messages.push(Self(vec![transaction]));
+                }
+            }
+            room -= size.min(room);
+        }
+        messages
+    }
+}
+
+impl Encode for Gossip {
+    fn write(&self, out: &mut Vec<u8>) {
+        write_count(self.0.len(), out);
+        for transaction in &self.0 {
+            transaction.write(out);
+        }
+    }
+}
+
+impl Decode for Gossip {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let count = reader.count("gossiped transactions", GOSSIP_TRANSACTIONS_MAX, SIZE_MIN)?;
+        (0..count).map(|_| Transaction::read(reader)).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+const _: () = assert!(SIZE_MAX < GOSSIP_BYTES_MAX, "every transaction fits into a gossip message");
