@@ -200,7 +200,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".into(), format: LogFormat::Auto }
+        Self { level: "info,commonware=warn".into(), format: LogFormat::Auto }
     }
 }
 
@@ -666,7 +666,7 @@ remote = false                     # true allows a listen address that other mac
 # token_file = "api.token"         # default: api.token in data_dir; writes need it; mode 0600
 
 [log]
-level = "info"                     # or a filter such as "info,validator=debug"
+level = "info,commonware=warn"     # a level, or a filter; this one leaves out the engine's own chatter
 format = "auto"                    # auto (compact on a terminal, json otherwise) | compact | json
 "#;
 

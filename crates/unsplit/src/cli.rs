@@ -1,0 +1,488 @@
+//! What can be asked?
+
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use validator::config::parse_duration;
+
+/// A network that keeps finalizing: node, devnet, demo, simulator and client in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "unsplit", version, propagate_version = true, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+impl Cli {
+    /// Reads the command line of this process.
+    pub(crate) fn read() -> Self {
+        Self::parse_from(translated(std::env::args_os()))
+    }
+}
+
+/// `testnet init -v 4 -o DIR` is what people's fingers know from other chains; everywhere else these two letters are
+/// ours, and clap cannot have it both ways.
+fn translated(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = words.into_iter().collect();
+    let Some(init) = words.windows(2).position(|pair| pair[0] == "testnet" && pair[1] == "init") else { return words };
+    for word in &mut words[init + 2..] {
+        if word == "-v" {
+            *word = "--validators".into();
+        } else if word == "-o" {
+            *word = "--out".into();
+        }
+    }
+    words
+}
+
+/// Options of every verb.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// How data is written to standard output.
+    #[arg(short, long, global = true, value_enum, default_value = "human", env = "UNSPLIT_OUTPUT")]
+    pub(crate) output: Format,
+    /// No talk on standard error, errors excepted.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// More talk; twice for still more.
+    #[arg(short = 'v', long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// The validator to talk to.
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7700", env = "UNSPLIT_API")]
+    pub(crate) api: String,
+    /// The file with that validator's token; only writes need it.
+    #[arg(long, global = true, value_name = "FILE", env = "UNSPLIT_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// How long to wait for an answer.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub(crate) timeout: Duration,
+    /// Yes to what would otherwise be refused.
+    #[arg(long, global = true)]
+    pub(crate) yes: bool,
+}
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Human,
+    /// One document, tagged with its schema.
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Seven real validators survive a storm; about a minute, ends with a verdict.
+    Demo(Demo),
+    /// A network of validator processes on this machine.
+    #[command(subcommand)]
+    Devnet(Devnet),
+    /// One validator on this machine.
+    #[command(subcommand)]
+    Node(Node),
+    /// The files of a network of several machines.
+    #[command(subcommand)]
+    Testnet(Testnet),
+    /// One validator and those it hears, in one screen.
+    Status(Status),
+    /// Why is it stopped, and what would mend it?
+    Why,
+    /// The validators as one of them sees them, unreachable ones included.
+    Nodes {
+        /// Only this one.
+        name: Option<String>,
+    },
+    /// Transactions.
+    #[command(subcommand)]
+    Tx(Tx),
+    /// A finalized block.
+    Blocks {
+        /// Its height, or `latest`.
+        #[arg(default_value = "latest", value_name = "HEIGHT|latest")]
+        at: String,
+    },
+    /// An account's balance and nonce.
+    Account {
+        /// Its public key, hex.
+        id: String,
+    },
+    /// Whole networks on a simulated clock, repeatable from a seed.
+    #[command(subcommand)]
+    Sim(Sim),
+    /// The configuration of a validator.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+    /// The version of this program.
+    Version,
+}
+
+/// `unsplit demo`.
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Validators.
+    #[arg(short = 'n', long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(4..=25))]
+    pub(crate) nodes: u16,
+    /// End after the verdict even on a terminal.
+    #[arg(long)]
+    pub(crate) exit: bool,
+    /// Keep the folder.
+    #[arg(long)]
+    pub(crate) keep: bool,
+    /// The folder; must not exist. Default: ./unsplit-demo-XXXX.
+    #[arg(long)]
+    pub(crate) dir: Option<PathBuf>,
+    /// The first of the API ports; peers use those from 1000 above.
+    #[arg(long, default_value_t = 7700, value_parser = clap::value_parser!(u16).range(1024..=64000))]
+    pub(crate) port_base: u16,
+    /// Transfers a second.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2000))]
+    pub(crate) load: u32,
+}
+
+/// `unsplit devnet …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Devnet {
+    /// Start one; ends with Ctrl-C unless detached.
+    Up(Up),
+    /// End it; its folder stays.
+    Down(Held),
+    /// Its validators, dead ones included.
+    Status(Held),
+    /// Start validators that are down; running ones are stopped first.
+    Restart {
+        /// Names such as n3, or `all`.
+        #[arg(required = true, value_name = "NODE|all")]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// What its validators write.
+    Logs {
+        /// Only this one.
+        node: Option<String>,
+        /// Go on as it is written.
+        #[arg(short, long)]
+        follow: bool,
+        /// Lines of each from the end.
+        #[arg(long, default_value_t = 50)]
+        lines: usize,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// Hurt it. Every fault ends by itself.
+    #[command(subcommand)]
+    Fault(Fault),
+    /// End faults before their time.
+    Heal {
+        /// A fault's id, or `all`.
+        #[arg(default_value = "all", value_name = "ID|all")]
+        id: String,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// The faults in force.
+    Faults(Held),
+    /// The detached half of `up`.
+    #[command(hide = true)]
+    Hold(Held),
+}
+
+/// Which devnet.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Held {
+    /// Its folder.
+    #[arg(long, default_value = "./unsplit-devnet")]
+    pub(crate) dir: PathBuf,
+}
+
+/// `unsplit devnet up`.
+#[derive(Args, Debug)]
+pub(crate) struct Up {
+    /// Validators.
+    #[arg(short = 'n', long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) nodes: u16,
+    /// Go on in the background; `unsplit devnet down` ends it.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Go on with the chain that is in the folder.
+    #[arg(long, conflicts_with_all = ["reset", "nodes"])]
+    pub(crate) resume: bool,
+    /// Delete what is in the folder and start a new chain.
+    #[arg(long)]
+    pub(crate) reset: bool,
+    /// The first of the API ports; peers use those from 1000 above. A resumed devnet keeps its own.
+    #[arg(long, default_value_t = 7700, conflicts_with = "resume", value_parser = clap::value_parser!(u16).range(1024..=64000))]
+    pub(crate) port_base: u16,
+    /// Configuration of every validator, as in `node start`.
+    #[arg(long = "set", value_name = "KEY=VALUE", conflicts_with = "resume")]
+    pub(crate) sets: Vec<String>,
+    /// Allow fewer than four validators, which tolerate no failure.
+    #[arg(long)]
+    pub(crate) no_tolerance: bool,
+    #[command(flatten)]
+    pub(crate) held: Held,
+}
+
+/// `unsplit devnet fault …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fault {
+    /// Kill validators (SIGKILL). Without --for they stay dead until `devnet restart`.
+    Crash {
+        /// Names such as n3.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// Start them again after this.
+        #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+        duration: Option<Duration>,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// Stop validators in their tracks (SIGSTOP) and let them go on (SIGCONT).
+    Pause {
+        /// Names such as n3.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        ttl: Ttl,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// Cut every link between groups: 0-3/4-6. Validators in no group keep all of theirs.
+    Partition {
+        /// For example 0-3/4-6 or n0,n2/n1,n3-n6.
+        groups: String,
+        /// Only the second group stops hearing the first.
+        #[arg(long)]
+        one_way: bool,
+        #[command(flatten)]
+        ttl: Ttl,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// Cut every link of one validator.
+    Isolate {
+        /// A name such as n3.
+        node: String,
+        #[command(flatten)]
+        ttl: Ttl,
+        #[command(flatten)]
+        held: Held,
+    },
+}
+
+/// When a fault ends by itself.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Ttl {
+    /// How long; at most 1h.
+    #[arg(long = "for", value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) duration: Duration,
+}
+
+/// `unsplit node …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// Make a validator's folder, key and token. Never overwrites.
+    Init {
+        /// The folder for node.toml and data.
+        #[arg(long)]
+        dir: PathBuf,
+        /// The validator's name.
+        #[arg(long)]
+        name: String,
+        /// Its genesis file; copied in.
+        #[arg(long)]
+        genesis: Option<PathBuf>,
+        /// Where peers connect to.
+        #[arg(long, default_value = "0.0.0.0:7601")]
+        listen: SocketAddr,
+        /// Where its API listens.
+        #[arg(long, default_value = "127.0.0.1:7700")]
+        api_listen: SocketAddr,
+    },
+    /// Be a validator until SIGTERM.
+    Start {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// End when standard input does: how a devnet's validators end with it.
+        #[arg(long, hide = true)]
+        exit_with_stdin: bool,
+    },
+    /// The public key, for the genesis file.
+    ShowId {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Let a validator vote again whose vote guard is lost. Read what it prints before you add --yes.
+    Reinstate {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+}
+
+/// A configuration and what is laid over it.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ConfigFile {
+    /// The validator's node.toml.
+    #[arg(short, long, value_name = "FILE", env = "UNSPLIT_CONFIG")]
+    pub(crate) config: PathBuf,
+    /// Lay a value over the file's; may be repeated.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+}
+
+/// `unsplit testnet …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Testnet {
+    /// Write genesis, and for each validator its configuration, key and token.
+    Init(TestnetInit),
+}
+
+/// `unsplit testnet init`.
+#[derive(Args, Debug)]
+pub(crate) struct TestnetInit {
+    /// Validators; also -v N. With --hosts, as many as there are lines.
+    #[arg(long, value_name = "N", required_unless_present = "hosts", conflicts_with = "hosts", value_parser = clap::value_parser!(u16).range(1..=200))]
+    pub(crate) validators: Option<u16>,
+    /// The folder to write, which must be new or empty; also -o DIR. The output's format is --output here.
+    #[arg(long = "out", value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// One validator a line: NAME IP:PORT [REGION].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hosts: Option<PathBuf>,
+    /// The chain's id; random when left out.
+    #[arg(long, value_name = "ID")]
+    pub(crate) chain_id: Option<String>,
+    /// Allow fewer than four validators, which tolerate no failure.
+    #[arg(long)]
+    pub(crate) no_tolerance: bool,
+}
+
+/// `unsplit status`.
+#[derive(Args, Debug)]
+pub(crate) struct Status {
+    /// Tell health by exit code: 0, 10 degraded, 11 minority, 12 halted, 4 unreachable; `nagios` maps them to 0/1/2/3.
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "plain")]
+    pub(crate) check: Option<Check>,
+}
+
+/// Which exit codes `--check` uses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Check {
+    /// Ours.
+    Plain,
+    /// Those of Nagios plugins.
+    Nagios,
+}
+
+/// `unsplit tx …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tx {
+    /// Move an amount to another account.
+    Transfer {
+        /// The sender's key file.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// The recipient's public key, hex.
+        #[arg(long, value_name = "HEX")]
+        to: String,
+        /// How much.
+        #[arg(long)]
+        amount: u64,
+        /// Wait until it is final, at most --timeout.
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// `unsplit sim …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sim {
+    /// Run one scenario once.
+    Run {
+        /// A scenario's file, or the name of a built-in one.
+        scenario: String,
+        /// The seed.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Run one scenario with many seeds.
+    Sweep {
+        /// A scenario's file, or the name of a built-in one.
+        scenario: String,
+        /// How many seeds.
+        #[arg(long, default_value_t = 100)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Runs at a time; as many as there are cores when left out.
+        #[arg(long)]
+        jobs: Option<usize>,
+    },
+    /// Run one seed again and compare digests.
+    Replay {
+        /// A scenario's file, or the name of a built-in one.
+        scenario: String,
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+    },
+    /// The built-in scenarios.
+    List,
+}
+
+/// `unsplit config …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Read a configuration as `node start` would, and say what does not fit.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Every key with its default and what it is for.
+    PrintDefault,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    /// Whether clap takes the words.
+    fn accepts(line: &str) -> bool {
+        Cli::try_parse_from(translated(line.split_whitespace().map(OsString::from))).is_ok()
+    }
+
+    #[test]
+    fn edges_of_the_command_line() {
+        for (line, accepted) in [
+            ("unsplit demo -n 4 --exit -o json", true),
+            ("unsplit demo -n 3", false),
+            ("unsplit -o json devnet status --dir D", true),
+            ("unsplit devnet fault crash n5 n6", true),
+            ("unsplit devnet fault crash", false),
+            ("unsplit devnet fault partition 0-3/4-6 --for 30s --one-way", true),
+            ("unsplit devnet fault partition 0-3/4-6 --for soon", false),
+            ("unsplit devnet up --resume --reset", false),
+            ("unsplit devnet up -n 100", true),
+            ("unsplit devnet up -n 101", false),
+            ("unsplit status --check", true),
+            ("unsplit status --check=nagios", true),
+            ("unsplit testnet init -v 4 -o D", true),
+            ("unsplit testnet init -v 4 -o D --output json", true),
+            ("unsplit testnet init --validators 4 --out D", true),
+            ("unsplit testnet init -o D", false),
+            ("unsplit status -q -v", false),
+        ] {
+            assert_eq!(accepts(line), accepted, "{line}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! A scripted storm with a verdict: real validators, a steady load, and figures measured in this very run.
+//!
+//! - `storm`: the acts, in order
+//! - `load`, `book`: the clients, and what they know
+//! - `audit`: the check at the end, on every validator
+//! - `verdict`: the table and the document
+
+mod audit;
+mod book;
+mod load;
+mod storm;
+mod verdict;
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use ledger::{faults, quorum};
+
+use crate::{
+    cli::Demo,
+    client::{self, Client},
+    demo::{book::Book, load::Load, storm::Storm},
+    devnet::{self, Running, interrupted, plan, record::Record},
+    failure::{Exit, Failure},
+    keys,
+    output::{Output, is_terminal},
+};
+
+/// Longer than a busy machine needs, shorter than the patience of somebody who watches.
+const API_TIMEOUT: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run(demo: &Demo, output: Output, launched: Instant) -> Result<Exit, Failure> {
+    let stays = !demo.exit && is_terminal();
+    let dir = match &demo.dir {
+        Some(dir) if dir.exists() => {
+            let help = "choose a folder that does not exist, or leave out --dir";
+            return Err(Failure::refused(format!("{} exists", dir.display()), help));
+        }
+        Some(dir) => dir.clone(),
+        None => PathBuf::from(format!("./unsplit-demo-{}", keys::random_word(4)?)),
+    };
+    let folder = Folder { path: dir, keep: demo.keep };
+    // From here on a signal means: clean up first.
+    let signalled = interrupted();
+    tokio::pin!(signalled);
+    let record = plan::write(&folder.path, usize::from(demo.nodes), demo.port_base, &[])?;
+    let mut running = Running::start(&folder.path, output)?;
+    introduce(&record, &folder, output);
+    let outcome = tokio::select! {
+        outcome = play(demo, &record, &running, output, launched) => outcome,
+        exit = &mut signalled => Ok(exit),
+    };
+    if stays && matches!(outcome, Ok(Exit::Ok | Exit::Missed)) {
+        output.line(&invitation(&folder.path, record.nodes.len(), &record));
+        tokio::select! {
+            _ = &mut signalled => {}
+            _ = running.ended() => {}
+        }
+    }
+    running.stop().await;
+    outcome
+}
+
+/// The demo's folder; gone with it unless it is to be kept.
+struct Folder {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keep {
+            // It may never have been made.
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+async fn play(
+    demo: &Demo,
+    record: &Record,
+    running: &Running,
+    output: Output,
+    launched: Instant,
+) -> Result<Exit, Failure> {
+    devnet::first_block(&record.dir, false).await?;
+    let first_block = launched.elapsed();
+    let clients = clients(record)?;
+    let chain =
+        record.chain_id.parse().map_err(|error: ledger::ChainIdError| Failure::unexpected(error.to_string()))?;
+    let keys = (0..record.nodes.len()).map(|i| keys::load(&account_key(&record.dir, i))).collect::<Result<_, _>>()?;
+    let book = Book::new(chain, keys, clients.len(), Instant::now());
+    let load = Load::new(book, clients.clone(), demo.load);
+    let _tasks = load.start();
+    let storm = Storm::new(running.holder.clone(), load, clients, output, launched);
+    let verdict = storm.play(first_block).await?;
+    if output.is_json() {
+        output.data("", &verdict);
+    }
+    output.line(&verdict.line());
+    Ok(if verdict.ok { Exit::Ok } else { Exit::Missed })
+}
+
+fn clients(record: &Record) -> Result<Vec<Client>, Failure> {
+    let client = |node: &crate::devnet::record::NodeRecord| {
+        Client::new(&node.api, Some(client::read_token(&node.token_file)?), API_TIMEOUT)
+    };
+    record.nodes.iter().map(client).collect()
+}
+
+fn account_key(dir: &Path, account: usize) -> PathBuf {
+    dir.join("accounts").join(format!("a{account}.key"))
+}
+
+fn introduce(record: &Record, folder: &Folder, output: Output) {
+    let n = record.nodes.len();
+    let fate = if folder.keep { "kept" } else { "removed at exit, --keep to keep" };
+    output.line(&format!(
+        "unsplit {} · {} · {n} validators · tolerates f = {} · quorum {}\n  \
+         api   {} to {}        metrics  {}/metrics\n  \
+         data  {} ({fate})",
+        env!("CARGO_PKG_VERSION"),
+        record.chain_id,
+        faults(n),
+        quorum(n),
+        record.nodes[0].api,
+        record.nodes[n - 1].api,
+        record.nodes[0].api,
+        folder.path.display(),
+    ));
+}
+
+fn invitation(dir: &Path, n: usize, record: &Record) -> String {
+    let (a, b) = storm::halting_split(n);
+    let dir = dir.display();
+    format!(
+        "still running until Ctrl-C — try:\n  unsplit why --api {}\n  \
+         unsplit devnet fault partition {}-{}/{}-{} --for 30s --dir {dir}\n  unsplit devnet down --dir {dir}",
+        record.nodes[0].api,
+        a[0],
+        a[a.len() - 1],
+        b[0],
+        b[b.len() - 1],
+    )
+}

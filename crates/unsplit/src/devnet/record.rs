@@ -1,0 +1,177 @@
+//! What a devnet writes down about itself, so that others find it, also when it is gone.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{FlockOperation, flock},
+    process::{Pid, test_kill_process},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{failure::Failure, files};
+
+/// `DIR/devnet.json`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Record {
+    /// `unsplit.devnet/1`.
+    pub(crate) schema: String,
+    pub(crate) chain_id: String,
+    pub(crate) dir: PathBuf,
+    /// The process that holds the devnet; it may be gone.
+    pub(crate) holder: u32,
+    pub(crate) nodes: Vec<NodeRecord>,
+    pub(crate) faults: Vec<FaultRecord>,
+}
+
+/// One validator.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct NodeRecord {
+    pub(crate) name: String,
+    /// Absent when it does not run.
+    pub(crate) pid: Option<u32>,
+    /// Its API, as `--api` takes it.
+    pub(crate) api: String,
+    pub(crate) token_file: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) config: PathBuf,
+    pub(crate) log: PathBuf,
+    /// Where peers connect to.
+    pub(crate) listen: String,
+    pub(crate) state: State,
+}
+
+/// How a validator's process is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum State {
+    /// It runs.
+    Running,
+    /// It is stopped in its tracks by a fault.
+    Paused,
+    /// It was killed by a fault.
+    Crashed,
+    /// It was ended in good order.
+    Stopped,
+    /// It ended by itself or was killed from outside. It stays dead until it is restarted by name.
+    Dead,
+}
+
+impl State {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Crashed => "crashed",
+            Self::Stopped => "stopped",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// One fault in force.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct FaultRecord {
+    pub(crate) id: u64,
+    pub(crate) fault: String,
+    /// When it ends by itself, milliseconds since the Unix epoch.
+    pub(crate) ends_ms: u64,
+}
+
+impl Record {
+    pub(crate) fn load(dir: &Path) -> Result<Self, Failure> {
+        let path = path(dir);
+        if !path.exists() {
+            return Err(Failure::not_found(
+                format!("there is no devnet in {}", dir.display()),
+                "name its folder with --dir, or start one: unsplit devnet up",
+            ));
+        }
+        serde_json::from_str(&files::read(&path)?).map_err(|error| {
+            let help = "start a new chain: unsplit devnet up --reset";
+            Failure::config(format!("{}: {error}", path.display()), help)
+        })
+    }
+
+    pub(crate) fn save(&self) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(self).expect("strings, numbers and lists");
+        files::replace(&path(&self.dir), &text)
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
+    /// What is still true of this when its holder is gone: the validators end with it.
+    pub(crate) fn without_holder(mut self) -> Self {
+        for node in &mut self.nodes {
+            if node.pid.is_some_and(|pid| !runs(pid, &node.config)) {
+                node.pid = None;
+                node.state = State::Stopped;
+            }
+        }
+        self.faults.clear();
+        self
+    }
+}
+
+/// Whether a process runs and is the validator of that configuration; a number alone may be someone else's by now.
+pub(crate) fn runs(pid: u32, config: &Path) -> bool {
+    let Some(id) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return false };
+    if test_kill_process(id).is_err() {
+        return false;
+    }
+    match std::fs::read(format!("/proc/{pid}/cmdline")) {
+        Ok(line) => line.split(|byte| *byte == 0).any(|word| word == config.as_os_str().as_encoded_bytes()),
+        // Not every system has /proc.
+        Err(_) => !Path::new("/proc/self").exists(),
+    }
+}
+
+/// Held by the one process that holds the devnet of a folder. The system lets go of it however that process ends.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Nothing if another process has it.
+    pub(crate) fn take(dir: &Path) -> Result<Option<Self>, Failure> {
+        let path = dir.join("devnet.lock");
+        let file = File::options().create(true).append(true).open(&path).map_err(Failure::file("open", &path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Failure::file("lock", &path)(error.into())),
+        }
+    }
+}
+
+fn path(dir: &Path) -> PathBuf {
+    dir.join("devnet.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_once_and_let_go() {
+        let dir = std::env::temp_dir().join(format!("unsplit-lock-{}", std::process::id()));
+        files::make_folder(&dir).expect("a temporary folder");
+        let first = Lock::take(&dir).expect("a lock file");
+        assert!(first.is_some());
+        assert!(Lock::take(&dir).expect("a lock file").is_none());
+        drop(first);
+        assert!(Lock::take(&dir).expect("a lock file").is_some());
+        std::fs::remove_dir_all(dir).expect("our own folder");
+    }
+
+    #[test]
+    fn only_our_own_process_counts_as_running() {
+        assert!(!runs(std::process::id(), Path::new("/no/such/node.toml")));
+        assert!(!runs(0, Path::new("x")));
+        assert!(!runs(u32::MAX, Path::new("x")));
+    }
+}

@@ -1,0 +1,86 @@
+//! Run, watch and break a network that keeps finalizing: node, devnet, demo, simulator and client in one binary.
+//!
+//! - `cli`: what can be asked
+//! - `failure`: what went wrong, how to mend it, and which code the process ends with
+//! - `output`: data to standard output, talk to standard error
+//! - `client`: one validator, over HTTP
+//! - `status`, `blocks`, `tx`: what a running validator says
+//! - `node`: one validator on this machine
+//! - `testnet`: the files of a network
+//! - `devnet`: a network of processes on this machine, and how to hurt it
+//! - `demo`: a scripted storm with a verdict
+
+#![forbid(unsafe_code)]
+
+mod blocks;
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod devnet;
+mod failure;
+mod files;
+mod keys;
+mod node;
+mod output;
+mod sim;
+mod status;
+mod testnet;
+mod tx;
+
+use crate::{
+    cli::{Cli, Verb},
+    failure::{Exit, Failure},
+    output::Output,
+};
+
+fn main() -> std::process::ExitCode {
+    let launched = std::time::Instant::now();
+    let cli = Cli::read();
+    let output = Output::new(cli.global.output, cli.global.quiet);
+    match run(cli, output, launched) {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+/// Verbs that only touch files and the one that becomes a validator run here; the validator brings its own runtime.
+fn run(cli: Cli, output: Output, launched: std::time::Instant) -> Result<Exit, Failure> {
+    match cli.verb {
+        Verb::Node(verb) => node::run(verb, &cli.global, output),
+        Verb::Testnet(verb) => testnet::run(&verb, output),
+        Verb::Config(verb) => config::run(&verb, output),
+        Verb::Sim(verb) => sim::run(&verb, output),
+        Verb::Version => Ok(output.version()),
+        verb => runtime()?.block_on(run_client(verb, &cli.global, output, launched)),
+    }
+}
+
+async fn run_client(
+    verb: Verb,
+    global: &cli::Global,
+    output: Output,
+    launched: std::time::Instant,
+) -> Result<Exit, Failure> {
+    match verb {
+        Verb::Demo(demo) => demo::run(&demo, output, launched).await,
+        Verb::Devnet(verb) => devnet::run(verb, output).await,
+        Verb::Status(verb) => status::status(&verb, global, output).await,
+        Verb::Why => status::why(global, output).await,
+        Verb::Nodes { name } => status::nodes(name.as_deref(), global, output).await,
+        Verb::Tx(verb) => tx::run(&verb, global, output).await,
+        Verb::Blocks { at } => blocks::show(&at, global, output).await,
+        Verb::Account { id } => tx::account(&id, global, output).await,
+        Verb::Node(_) | Verb::Testnet(_) | Verb::Config(_) | Verb::Sim(_) | Verb::Version => {
+            unreachable!("run handles the verbs that need no runtime")
+        }
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.map_err(|error| Failure::unexpected(format!("no runtime: {error}")))
+}

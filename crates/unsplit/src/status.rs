@@ -1,0 +1,216 @@
+//! How is it, and why? One validator's answer; validators it does not hear are rows too.
+
+use api::{Duty, Finality, NodeRow, Nodes, Snapshot, Why};
+use jiff::Timestamp;
+
+use crate::{
+    cli::{Check, Global, Status},
+    client::Client,
+    failure::{Exit, Failure, listed},
+    output::{Output, table},
+};
+
+pub(crate) async fn status(verb: &Status, global: &Global, output: Output) -> Result<Exit, Failure> {
+    let snapshot = match Client::of(global)?.snapshot().await {
+        Ok(snapshot) => snapshot,
+        Err(trouble) if verb.check == Some(Check::Nagios) => {
+            output.line(&format!("UNSPLIT UNKNOWN - {trouble}"));
+            // A probe has four codes; 3 is "unknown", and clap and configuration errors never get here.
+            std::process::exit(3);
+        }
+        Err(trouble) => return Err(trouble.into()),
+    };
+    let health = health(&snapshot);
+    if verb.check == Some(Check::Nagios) {
+        let (code, word) = nagios(health);
+        output.line(&format!("UNSPLIT {word} - {}", snapshot.status.why));
+        std::process::exit(code);
+    }
+    output.data(&screen(&snapshot), &snapshot);
+    Ok(if verb.check.is_some() { health } else { Exit::Ok })
+}
+
+pub(crate) async fn why(global: &Global, output: Output) -> Result<Exit, Failure> {
+    let why = Client::of(global)?.why().await?;
+    output.data(&explanation(&why), &why);
+    Ok(Exit::Ok)
+}
+
+pub(crate) async fn nodes(name: Option<&str>, global: &Global, output: Output) -> Result<Exit, Failure> {
+    let all = Client::of(global)?.nodes().await?;
+    let nodes = match name {
+        None => all,
+        Some(name) => {
+            let known = listed(all.nodes.iter().map(|node| &node.name));
+            let found: Vec<NodeRow> = all.nodes.into_iter().filter(|node| node.name == name).collect();
+            if found.is_empty() {
+                return Err(Failure::not_found(
+                    format!("no validator is called {name:?}"),
+                    format!("there are {known}"),
+                ));
+            }
+            Nodes { schema: all.schema, nodes: found }
+        }
+    };
+    output.data(&node_table(&nodes.nodes), &nodes);
+    Ok(Exit::Ok)
+}
+
+/// What `--check` ends with.
+///
+/// A halted validator that hears at most half of all is on the smaller side of something: that is worth another code,
+/// because the others may well go on without it. Observers are heard too; they are not missing, they just do not vote.
+fn health(snapshot: &Snapshot) -> Exit {
+    let heard = snapshot.why.reachable.len() + snapshot.why.observers.len();
+    match snapshot.status.finality {
+        Finality::Live => Exit::Ok,
+        Finality::Starting | Finality::Degraded => Exit::Degraded,
+        Finality::Halted if heard * 2 <= snapshot.status.validators => Exit::Partitioned,
+        Finality::Halted => Exit::Halted,
+    }
+}
+
+/// Code and word of a Nagios plugin. Only `health`'s answers come in.
+fn nagios(health: Exit) -> (i32, &'static str) {
+    match health {
+        Exit::Ok => (0, "OK"),
+        Exit::Degraded => (1, "WARNING"),
+        _ => (2, "CRITICAL"),
+    }
+}
+
+fn screen(snapshot: &Snapshot) -> String {
+    let status = &snapshot.status;
+    let duty = match status.duty {
+        Duty::Voting => "",
+        Duty::Observing => " · OBSERVING (signs nothing)",
+    };
+    let behind = match status.tip.saturating_sub(status.height) {
+        0 => String::new(),
+        behind => format!(" ({behind} behind)"),
+    };
+    format!(
+        "{} · chain {} · unsplit {}{duty}\n\
+         {} · height {}{behind} · view {} · reachable {}/{} · need {} · slack {:+}\n\
+         mempool {} transactions, {} bytes · up {}\n\n{}\n\n{}",
+        status.name,
+        status.chain_id,
+        status.version,
+        finality_word(status.finality),
+        status.height,
+        status.view,
+        status.reachable,
+        status.validators,
+        status.quorum,
+        status.slack,
+        status.mempool_transactions,
+        status.mempool_bytes,
+        span(status.uptime_ms),
+        node_table(&snapshot.nodes),
+        explanation(&snapshot.why),
+    )
+}
+
+fn finality_word(finality: Finality) -> &'static str {
+    match finality {
+        Finality::Starting => "STARTING",
+        Finality::Live => "LIVE",
+        Finality::Degraded => "DEGRADED (one more failure stops finality)",
+        Finality::Halted => "HALTED (safe)",
+    }
+}
+
+fn node_table(nodes: &[NodeRow]) -> String {
+    let rows = nodes.iter().map(|node| {
+        let heard = match (node.me, node.reachable, node.silent_ms) {
+            (true, _, _) => "me".to_owned(),
+            (false, true, _) => "heard".to_owned(),
+            (false, false, Some(silent)) => format!("silent {}", span(silent)),
+            (false, false, None) => "never heard".to_owned(),
+        };
+        let duty = node.duty.map_or("?", |duty| match duty {
+            Duty::Voting => "voting",
+            Duty::Observing => "observing",
+        });
+        let height = node.height.map_or("?".to_owned(), |height| height.to_string());
+        let problem = node.problem.clone().unwrap_or_default();
+        vec![node.name.clone(), heard, duty.into(), height, node.region.clone(), node.address.clone(), problem]
+    });
+    table(&["node", "heard", "duty", "height", "region", "address", ""], rows)
+}
+
+fn explanation(why: &Why) -> String {
+    let mut lines = vec![why.sentence.clone()];
+    for missing in &why.missing {
+        let since = missing.since_ms.and_then(clock).map(|time| format!(" since {time}")).unwrap_or_default();
+        lines.push(format!("  {}  not heard for {}{since}", missing.name, span(missing.silent_ms)));
+    }
+    if !why.observers.is_empty() {
+        lines.push(format!("  {}  heard, but sign nothing", listed(&why.observers)));
+    }
+    lines.extend(why.fix.iter().map(|fix| format!("fix: {fix}")));
+    lines.join("\n")
+}
+
+/// `16:20:07 UTC`, as in the logs.
+fn clock(ms: u64) -> Option<String> {
+    let time = Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
+    Some(time.strftime("%H:%M:%S UTC").to_string())
+}
+
+/// `850 ms`, `14 s`, `3 min`, `5 h`: one unit is enough to act on.
+pub(crate) fn span(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..120_000 => format!("{} s", ms / 1_000),
+        120_000..7_200_000 => format!("{} min", ms / 60_000),
+        _ => format!("{} h", ms / 3_600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(finality: Finality, heard: usize, observers: usize) -> Snapshot {
+        let names = |count| (0..count).map(|i| format!("n{i}")).collect();
+        Snapshot {
+            status: api::Status { finality, validators: 7, quorum: 5, ..api::Status::default() },
+            why: Why { reachable: names(heard), observers: names(observers), ..Why::default() },
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn health_is_told_by_code() {
+        for (finality, heard, observers, exit, code) in [
+            (Finality::Live, 7, 0, Exit::Ok, 0),
+            (Finality::Degraded, 5, 0, Exit::Degraded, 1),
+            (Finality::Starting, 1, 0, Exit::Degraded, 1),
+            (Finality::Halted, 4, 0, Exit::Halted, 2),
+            (Finality::Halted, 3, 0, Exit::Partitioned, 2),
+            (Finality::Halted, 3, 4, Exit::Halted, 2),
+        ] {
+            let health = health(&snapshot(finality, heard, observers));
+            assert_eq!((health, nagios(health).0), (exit, code), "{finality:?} {heard} {observers}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_heard_is_a_row() {
+        let me = NodeRow { name: "n0".into(), me: true, height: Some(17), ..NodeRow::default() };
+        let lost = NodeRow { name: "n1".into(), silent_ms: Some(14_000), ..NodeRow::default() };
+        let never = NodeRow { name: "n2".into(), ..NodeRow::default() };
+        let text = node_table(&[me, lost, never]);
+        assert!(text.contains("silent 14 s") && text.contains("never heard"), "{text}");
+        assert_eq!(text.lines().count(), 4);
+    }
+
+    #[test]
+    fn a_span_has_one_unit() {
+        let spans = [(999, "999 ms"), (1_000, "1 s"), (119_999, "119 s"), (120_000, "2 min"), (7_200_000, "2 h")];
+        for (ms, text) in spans {
+            assert_eq!(span(ms), text);
+        }
+    }
+}
