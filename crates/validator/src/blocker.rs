@@ -16,7 +16,7 @@ use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{BlockedSubscription, Blocker};
 use commonware_utils::sync::Mutex;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -74,6 +74,8 @@ struct Policy {
     bans_max: usize,
     bans: BTreeMap<PublicKey, Ban>,
     proofs: BTreeMap<PublicKey, &'static str>,
+    /// Proven offenders for whom there is no room yet. Unexplained bans end within a minute and make some.
+    waiting: BTreeSet<PublicKey>,
 }
 
 impl Policy {
@@ -82,8 +84,9 @@ impl Policy {
         self.bans.retain(|_, ban| ban.until > now);
         let grounds = if self.proofs.contains_key(peer) { Grounds::Proof } else { Grounds::Unexplained };
         if !self.bans.contains_key(peer) && self.bans.len() >= self.bans_max {
-            // Proof displaces suspicion; the displaced peer's network block still has to run out, so it only frees
-            // the place once that has happened.
+            if grounds == Grounds::Proof {
+                self.waiting.insert(peer.clone());
+            }
             return None;
         }
         let ban = Ban { component, grounds, until: now + grounds.ban(), renew: now + UNEXPLAINED_FOR };
@@ -101,10 +104,15 @@ impl Policy {
         first
     }
 
-    /// Bans whose block at the network has run out while the ban stands.
+    /// Whom to block at the network now: bans that outlast its own block, and proven offenders there is room for at last.
     fn due(&mut self, now: SystemTime) -> Vec<PublicKey> {
         self.bans.retain(|_, ban| ban.until > now);
         let mut due = Vec::new();
+        while self.bans.len() < self.bans_max
+            && let Some(peer) = self.waiting.pop_first()
+        {
+            due.extend(self.ban(&peer, "evidence", now).map(|_| peer));
+        }
         for (peer, ban) in self.bans.iter_mut().filter(|(_, ban)| ban.renew <= now) {
             ban.renew = now + UNEXPLAINED_FOR;
             due.push(peer.clone());
@@ -250,5 +258,72 @@ impl<B: Blocker<PublicKey = PublicKey> + Sync> Reporter for Witness<B> {
     fn report(&mut self, activity: Self::Activity) -> Feedback {
         self.note(&activity);
         Feedback::Ok
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commonware_cryptography::{Signer as _, ed25519::PrivateKey};
+
+    fn peer(seed: u64) -> PublicKey {
+        PrivateKey::from_seed(seed).public_key()
+    }
+
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
+
+    fn policy(bans_max: usize) -> Policy {
+        Policy { bans_max, ..Policy::default() }
+    }
+
+    #[test]
+    fn an_unexplained_block_ends_after_a_minute() {
+        let mut policy = policy(1);
+        let ban = policy.ban(&peer(1), "consensus", at(0)).expect("room");
+        assert_eq!((ban.grounds, ban.until), (Grounds::Unexplained, at(60)));
+        assert!(policy.due(at(60)).is_empty(), "it is over, not renewed");
+        assert!(policy.bans.is_empty());
+    }
+
+    #[test]
+    fn a_proof_against_that_very_signer_makes_the_ban_long_whichever_comes_first() {
+        let mut before = policy(1);
+        assert!(before.prove(&peer(1), "two proposals"));
+        assert_eq!(before.ban(&peer(1), "consensus", at(0)).map(|ban| ban.grounds), Some(Grounds::Proof));
+        let mut after = policy(1);
+        after.ban(&peer(1), "consensus", at(0));
+        after.prove(&peer(1), "two proposals");
+        after.prove(&peer(2), "two proposals");
+        assert_eq!(after.bans[&peer(1)].until, at(0) + PROVEN_FOR);
+        assert_eq!(after.due(at(60)), [peer(1)], "blocked again when the network's own block has run out");
+        assert!(after.due(at(61)).is_empty());
+    }
+
+    #[test]
+    fn never_more_than_f_are_cut_off_at_once() {
+        let mut policy = policy(2);
+        assert!(policy.ban(&peer(1), "consensus", at(0)).is_some());
+        assert!(policy.ban(&peer(2), "consensus", at(30)).is_some());
+        assert!(policy.ban(&peer(3), "consensus", at(59)).is_none());
+        assert!(policy.ban(&peer(1), "backfill", at(59)).is_some(), "who is cut off stays so");
+        assert!(policy.ban(&peer(3), "consensus", at(90)).is_some(), "the second ban is over");
+    }
+
+    #[test]
+    fn a_proven_offender_is_cut_off_as_soon_as_there_is_room() {
+        let mut policy = policy(1);
+        policy.ban(&peer(1), "consensus", at(0));
+        policy.prove(&peer(2), "two proposals");
+        assert!(policy.ban(&peer(2), "consensus", at(1)).is_none());
+        assert!(policy.due(at(59)).is_empty());
+        assert_eq!(policy.due(at(60)), [peer(2)]);
+        assert_eq!(policy.bans[&peer(2)].until, at(60) + PROVEN_FOR);
+    }
+
+    #[test]
+    fn with_f_zero_nobody_is_cut_off() {
+        assert!(policy(0).ban(&peer(1), "consensus", at(0)).is_none());
     }
 }

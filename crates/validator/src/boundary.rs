@@ -274,3 +274,112 @@ impl<E: Clock, R: Receiver<PublicKey = PublicKey>> Receiver for Inbound<E, R> {
         self.inner.capacity()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::{Kind, Vote};
+    use commonware_cryptography::{Signer as _, ed25519::PrivateKey};
+    use commonware_p2p::{Sender as _, simulated};
+    use commonware_runtime::{IoBuf, Quota, Runner as _, Supervisor as _, deterministic};
+    use commonware_utils::{NZU32, NZUsize, Probability};
+
+    type Ends = (
+        Outbound<deterministic::Context, simulated::Sender<PublicKey, deterministic::Context>>,
+        Inbound<deterministic::Context, simulated::Receiver<PublicKey>>,
+    );
+
+    struct Side {
+        key: PublicKey,
+        guard: Guard,
+        boundary: Boundary,
+        ends: Ends,
+    }
+
+    /// Two nodes on one link; what each says crosses its own boundary.
+    fn check<Fut: Future<Output = ()>>(story: impl FnOnce(deterministic::Context, Side, Side) -> Fut) {
+        deterministic::Runner::seeded(1).start(|context| async move {
+            let keys: Vec<PublicKey> = (0..2).map(|seed| PrivateKey::from_seed(seed).public_key()).collect();
+            let config = simulated::Config {
+                max_size: 1_024,
+                max_peers_per_set: NZUsize!(2),
+                disconnect_on_block: false,
+                tracked_peer_sets: NZUsize!(1),
+            };
+            let (network, oracle) =
+                simulated::Network::new_with_peers(context.child("network"), config, keys.iter().cloned()).await;
+            network.start();
+            let link = || simulated::Link {
+                latency: Duration::from_millis(1),
+                jitter: Duration::ZERO,
+                success_rate: Probability::new(1, 1).expect("certain"),
+            };
+            oracle.add_link(keys[0].clone(), keys[1].clone(), link()).await.expect("two nodes");
+            oracle.add_link(keys[1].clone(), keys[0].clone(), link()).await.expect("two nodes");
+            let mut sides = Vec::new();
+            for (index, key) in keys.iter().enumerate() {
+                let node = context.child("node").with_attribute("index", index);
+                let prefix = format!("{index}-");
+                let (guard, _) = Guard::open(node.child("guard"), &prefix, [7; 32], true).await.expect("fresh");
+                let boundary = Boundary::new(guard.clone(), vec![keys[1 - index].clone()]);
+                let quota = Quota::per_second(NZU32!(100)).allow_burst(NZU32!(8));
+                let channel = oracle.control(key.clone()).register(0, quota).await.expect("a free channel");
+                let ends = boundary.wrap(node.child("channel"), channel);
+                sides.push(Side { key: key.clone(), guard, boundary, ends });
+            }
+            let (second, first) = (sides.pop().expect("two"), sides.pop().expect("two"));
+            story(context, first, second).await;
+        });
+    }
+
+    fn say(side: &mut Side, text: &'static [u8]) -> usize {
+        side.ends.0.send(Recipients::All, IoBuf::from(text), false).len()
+    }
+
+    #[test]
+    fn a_message_leaves_only_when_every_vote_signed_before_it_is_durable() {
+        check(|_, mut one, mut other| async move {
+            let vote = Vote { round: (0, 1), kind: Kind::Notarize, message: [1; 32] };
+            assert!(one.guard.admit(&vote));
+            assert!(!one.guard.settled());
+            assert_eq!(say(&mut one, b"vote"), 1, "accepted, to be sent later");
+            let (_, message) = other.ends.1.recv().await.expect("one message");
+            assert_eq!(message.as_ref(), b"vote");
+            assert!(one.guard.settled(), "by now the vote is durable");
+        });
+    }
+
+    #[test]
+    fn a_cut_drops_one_direction_and_ends_by_itself() {
+        check(|context, mut one, mut other| async move {
+            let until = context.current() + Duration::from_secs(5);
+            let cut = Cut { inbound: BTreeSet::new(), outbound: [other.key.clone()].into(), until };
+            one.boundary.cut(cut).expect("room");
+            assert_eq!(say(&mut one, b"lost"), 0, "nobody is reachable");
+            assert_eq!(say(&mut other, b"heard"), 1);
+            assert_eq!(one.ends.1.recv().await.expect("the other direction is open").1.as_ref(), b"heard");
+            context.sleep_until(until).await;
+            assert_eq!(one.boundary.expire(context.current()).len(), 1);
+            assert_eq!(say(&mut one, b"back"), 1);
+            assert_eq!(other.ends.1.recv().await.expect("healed").1.as_ref(), b"back");
+        });
+    }
+
+    #[test]
+    fn what_a_cut_keeps_out_is_no_sign_of_life() {
+        check(|context, mut one, mut other| async move {
+            let until = context.current() + Duration::from_secs(5);
+            one.boundary.cut(Cut { inbound: [other.key.clone()].into(), outbound: BTreeSet::new(), until });
+            say(&mut other, b"unheard");
+            say(&mut one, b"still spoken");
+            assert_eq!(other.ends.1.recv().await.expect("outbound is open").1.as_ref(), b"still spoken");
+            context.sleep(Duration::from_secs(1)).await;
+            assert_eq!(one.boundary.heard(&other.key), None);
+            assert!(other.boundary.heard(&one.key).is_some());
+            assert_eq!(one.boundary.heal(None).len(), 1);
+            say(&mut other, b"again");
+            one.ends.1.recv().await.expect("healed");
+            assert!(one.boundary.heard(&other.key).is_some());
+        });
+    }
+}

@@ -125,7 +125,8 @@ impl Default for Consensus {
             leader_timeout: Duration::from_secs(1),
             certification_timeout: Duration::from_secs(2),
             skip_timeout: Duration::from_secs(4),
-            retry: Duration::from_secs(2),
+            // Also what the first block after a heal waits for: the halted view ends when nullify votes meet again.
+            retry: Duration::from_millis(500),
         }
     }
 }
@@ -174,17 +175,15 @@ impl Default for Store {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Api {
-    /// Where it listens. Loopback only, unless `remote`.
+    /// Where it listens. Loopback only: other machines reach it through a reverse proxy, which brings TLS and accounts.
     pub listen: SocketAddr,
-    /// Allows a `listen` that other machines can reach.
-    pub remote: bool,
     /// The token that writes need, mode 0600. Default: `api.token` in `data_dir`.
     pub token_file: PathBuf,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7700)), remote: false, token_file: PathBuf::new() }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 7700)), token_file: PathBuf::new() }
     }
 }
 
@@ -438,9 +437,9 @@ impl Api {
         if self.listen.port() == 0 {
             return Some("api.listen needs a port: clients have to know it".into());
         }
-        (!self.listen.ip().is_loopback() && !self.remote).then(|| {
+        (!self.listen.ip().is_loopback()).then(|| {
             let address = self.listen;
-            format!("api.listen ({address}) can be reached from other machines: use 127.0.0.1, or say `remote = true`")
+            format!("api.listen ({address}) can be reached from other machines: use 127.0.0.1, and a reverse proxy for others")
         })
     }
 }
@@ -647,7 +646,7 @@ build_timeout = "200ms"            # most time to build one; block_time + build_
 leader_timeout = "1s"              # without a proposal for so long, the view is given up
 certification_timeout = "2s"       # from the start of a view to its notarization; more than leader_timeout
 skip_timeout = "4s"                # a leader inactive for so long is skipped at once; more than certification_timeout
-retry = "2s"                       # a vote to give up a view is repeated so often; less than skip_timeout
+retry = "500ms"                    # a vote to give up a view is repeated so often; less than skip_timeout
 
 [mempool]
 transactions_max = 20000
@@ -662,7 +661,6 @@ indexed_transactions = 200000      # newest ones that can be asked for by id
 
 [api]
 listen = "127.0.0.1:7700"          # REST, events, metrics
-remote = false                     # true allows a listen address that other machines can reach
 # token_file = "api.token"         # default: api.token in data_dir; writes need it; mode 0600
 
 [log]
@@ -721,7 +719,7 @@ mod tests {
         let retry = |text: &str, environment: &[(&str, &str)], sets: &[&str]| {
             resolve(text, environment, sets).expect("a good configuration").consensus.retry.as_millis()
         };
-        assert_eq!(retry(LEAST, &[], &[]), 2000);
+        assert_eq!(retry(LEAST, &[], &[]), 500);
         assert_eq!(retry(&text, &[], &[]), 1100);
         assert_eq!(retry(&text, &environment, &[]), 1200);
         assert_eq!(retry(&text, &environment, &flag), 1300);
@@ -830,9 +828,8 @@ mod tests {
     }
 
     #[test]
-    fn the_window_is_local_unless_asked_otherwise() {
-        let remote = ["api.listen=0.0.0.0:7700", "api.remote=true"];
-        check_edge(&remote, &remote[..1], "say `remote = true`");
+    fn the_window_is_local() {
+        check_edge(&["api.listen=127.0.0.2:7700"], &["api.listen=0.0.0.0:7700"], "a reverse proxy for others");
         check_edge(&["api.listen=[::1]:7700"], &["api.listen=[::]:7700"], "other machines");
         check_edge(&["api.listen=127.0.0.1:1"], &["api.listen=127.0.0.1:0"], "needs a port");
         check_edge(&["network.listen=0.0.0.0:1"], &["network.listen=0.0.0.0:0"], "needs a port");

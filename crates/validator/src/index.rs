@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Ids of finalized transactions with their heights.
 #[derive(Debug)]
-pub struct Index {
+pub(crate) struct Index {
     capacity: usize,
     heights: BTreeMap<TxId, Height>,
     /// Oldest first.
@@ -16,17 +16,17 @@ pub struct Index {
 
 impl Index {
     /// Remembers up to `capacity` transactions.
-    pub const fn new(capacity: usize) -> Self {
+    pub(crate) const fn new(capacity: usize) -> Self {
         Self { capacity, heights: BTreeMap::new(), order: VecDeque::new() }
     }
 
     /// Where `id` is.
-    pub fn height(&self, id: &TxId) -> Option<Height> {
+    pub(crate) fn height(&self, id: &TxId) -> Option<Height> {
         self.heights.get(id).copied()
     }
 
     /// Adds the transactions of the newest block; the oldest are forgotten beyond the bound.
-    pub fn push(&mut self, height: Height, ids: impl IntoIterator<Item = TxId>) {
+    pub(crate) fn push(&mut self, height: Height, ids: impl IntoIterator<Item = TxId>) {
         for id in ids {
             if self.heights.insert(id, height).is_none() {
                 self.order.push_back(id);
@@ -40,7 +40,7 @@ impl Index {
     }
 
     /// Adds the transactions of a block older than all others; `false` when there is no room left for it.
-    pub fn push_older(&mut self, height: Height, ids: Vec<TxId>) -> bool {
+    pub(crate) fn push_older(&mut self, height: Height, ids: Vec<TxId>) -> bool {
         if self.order.len() + ids.len() > self.capacity {
             return false;
         }

@@ -216,3 +216,149 @@ impl Room {
         self.units += entry.transaction.kind.units();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, Kind, SecretKey};
+
+    const LIMITS: Limits = Limits { transactions_max: 8, bytes_max: 1 << 20, per_account_max: 4 };
+
+    fn key(seed: u8) -> SecretKey {
+        SecretKey::from_bytes([seed; 32])
+    }
+
+    fn chain() -> ChainId {
+        "devnet-mempool".parse().expect("a good chain id")
+    }
+
+    /// Accounts 1 to 9 own 100 each.
+    fn state() -> State {
+        let validator = GenesisValidator {
+            name: "n0".into(),
+            key: key(100).public(),
+            address: "127.0.0.1:1".into(),
+            region: "local".into(),
+            capacity: 1,
+        };
+        let balances =
+            (1..10).map(|seed| GenesisBalance { account: key(seed).public(), amount: Amount(100) }).collect();
+        State::genesis(&Genesis {
+            version: ledger::genesis::VERSION,
+            chain_id: chain(),
+            byzantine_budget: 0,
+            timestamp_ms: 1,
+            validators: vec![validator],
+            balances,
+        })
+    }
+
+    fn transfer(from: u8, nonce: u64, amount: u64) -> Transaction {
+        let kind = Kind::Transfer { to: key(9).public(), amount: Amount(amount) };
+        Transaction::sign(&key(from), chain(), Nonce(nonce), Height(1_000), kind)
+    }
+
+    fn offered(transactions: &[Transaction]) -> (Mempool, Vec<Result<Taken, Refused>>) {
+        let (mut mempool, state) = (Mempool::new(LIMITS), state());
+        let outcomes = transactions.iter().map(|transaction| mempool.offer(transaction.clone(), &state)).collect();
+        (mempool, outcomes)
+    }
+
+    fn ids(transactions: &[Transaction]) -> Vec<TxId> {
+        transactions.iter().map(Transaction::id).collect()
+    }
+
+    #[test]
+    fn the_same_transaction_twice_waits_once() {
+        let (mempool, outcomes) = offered(&[transfer(1, 0, 5), transfer(1, 0, 5)]);
+        assert_eq!(outcomes, [Ok(Taken::New), Ok(Taken::Known)]);
+        assert_eq!(mempool.len(), 1);
+    }
+
+    #[test]
+    fn another_transaction_with_a_waiting_nonce_is_refused() {
+        let (_, outcomes) = offered(&[transfer(1, 0, 5), transfer(1, 0, 6)]);
+        assert_eq!(outcomes[1], Err(Refused::NonceTaken(Nonce(0))));
+    }
+
+    #[test]
+    fn nonces_may_come_out_of_order_but_not_further_ahead_than_the_account_may_have_waiting() {
+        let (mut mempool, outcomes) =
+            offered(&[transfer(1, 1, 5), transfer(1, 0, 6), transfer(1, 3, 7), transfer(1, 4, 8)]);
+        assert!(outcomes[..3].iter().all(Result::is_ok), "{outcomes:?}");
+        assert!(matches!(outcomes[3], Err(Refused::Invalid(TransactionError::NonceTooHigh { .. }))));
+        let chosen = mempool.select(&state());
+        assert_eq!(
+            ids(&chosen),
+            ids(&[transfer(1, 0, 6), transfer(1, 1, 5)]),
+            "the gap at nonce 2 holds the last one back"
+        );
+    }
+
+    #[test]
+    fn a_forged_signature_is_refused_also_behind_a_nonce_gap_or_an_empty_account() {
+        for (nonce, amount) in [(0, 5), (2, 5), (0, 1_000)] {
+            let mut forged = transfer(1, nonce, amount);
+            forged.account = key(2).public();
+            let (_, outcomes) = offered(&[forged]);
+            assert!(matches!(outcomes[0], Err(Refused::Invalid(TransactionError::Signature { .. }))), "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn one_account_cannot_fill_the_mempool_and_all_together_cannot_overfill_it() {
+        let of_one: Vec<_> = (0..4).map(|nonce| transfer(1, nonce, 1)).collect();
+        let (_, outcomes) = offered(&of_one);
+        assert!(outcomes.iter().all(Result::is_ok));
+        let many: Vec<_> = (1..=9).map(|from| transfer(from, 0, 1)).collect();
+        let (mempool, outcomes) = offered(&many);
+        assert_eq!(mempool.len(), 8);
+        assert!(matches!(outcomes[8], Err(Refused::Full(8, _))));
+    }
+
+    #[test]
+    fn accounts_take_turns_and_each_comes_first_in_turn() {
+        let (mut mempool, _) = offered(&[transfer(1, 0, 1), transfer(1, 1, 1), transfer(2, 0, 1), transfer(2, 1, 1)]);
+        let order = |chosen: &[Transaction]| chosen.iter().map(|tx| tx.account).collect::<Vec<_>>();
+        let first = order(&mempool.select(&state()));
+        let second = order(&mempool.select(&state()));
+        assert_eq!(first[0], first[2], "one transaction a turn");
+        assert_ne!(first[0], second[0], "the other account comes first next time");
+    }
+
+    #[test]
+    fn what_the_balance_does_not_cover_waits_without_holding_up_others() {
+        let (mut mempool, outcomes) = offered(&[transfer(1, 0, 101), transfer(2, 0, 100)]);
+        assert!(outcomes.iter().all(Result::is_ok));
+        assert_eq!(ids(&mempool.select(&state())), ids(&[transfer(2, 0, 100)]));
+    }
+
+    #[test]
+    fn settling_drops_what_is_in_the_chain_and_what_expired() {
+        let mut state = state();
+        let mut mempool = Mempool::new(LIMITS);
+        let kind = Kind::Transfer { to: key(9).public(), amount: Amount(1) };
+        let expiring = Transaction::sign(&key(2), chain(), Nonce(0), Height(1), kind);
+        for transaction in [transfer(1, 0, 1), transfer(1, 1, 1), expiring] {
+            mempool.offer(transaction, &state).expect("fits");
+        }
+        let block = ledger::Block {
+            version: ledger::block::VERSION,
+            chain: chain(),
+            height: Height(1),
+            parent: state.digest(),
+            epoch: ledger::Epoch(0),
+            view: ledger::View(1),
+            parent_view: ledger::View(0),
+            leader: key(100).public(),
+            timestamp: ledger::Timestamp(2),
+            parent_state_root: state.root(),
+            transactions: vec![transfer(1, 0, 1)],
+        };
+        state.apply(&block).expect("valid");
+        mempool.settle(&state);
+        assert_eq!(mempool.len(), 1);
+        assert!(mempool.contains(&transfer(1, 1, 1).id()));
+        assert_eq!(mempool.bytes(), transfer(1, 1, 1).size());
+    }
+}

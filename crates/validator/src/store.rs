@@ -151,3 +151,84 @@ fn header(state: &State, body: u64) -> Vec<u8> {
     out.extend(state.genesis_hash().0);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use commonware_runtime::{Runner as _, deterministic};
+    use ledger::{Amount, Genesis, GenesisBalance, GenesisValidator, SecretKey};
+
+    fn state() -> State {
+        let key = |seed: u8| SecretKey::from_bytes([seed; 32]).public();
+        let validator = GenesisValidator {
+            name: "n0".into(),
+            key: key(100),
+            address: "127.0.0.1:1".into(),
+            region: "local".into(),
+            capacity: 1,
+        };
+        State::genesis(&Genesis {
+            version: ledger::genesis::VERSION,
+            chain_id: "devnet-store".parse().expect("good"),
+            byzantine_budget: 0,
+            timestamp_ms: 1,
+            validators: vec![validator],
+            balances: (1..50).map(|seed| GenesisBalance { account: key(seed), amount: Amount(7) }).collect(),
+        })
+    }
+
+    /// Writes a checkpoint, overwrites four bytes at each offset, and reads it again.
+    fn read_after(damage: &[u64]) -> Result<State, CheckpointError> {
+        let damage = damage.to_vec();
+        deterministic::Runner::seeded(1).start(|context| async move {
+            let (checkpoints, state) = (Checkpoints::new("a-"), state());
+            checkpoints.write(&context, &state).await.expect("simulated disk");
+            {
+                let (blob, _) = context.open("a-checkpoints", &[0; 8]).await.expect("written");
+                for offset in damage {
+                    blob.write_at(offset, vec![0xee; 4], WriteOptions::SYNC).await.expect("simulated disk");
+                }
+            }
+            checkpoints.read(&context, state.chain(), state.height()).await
+        })
+    }
+
+    #[test]
+    fn a_checkpoint_read_back_is_the_same_state() {
+        let read = read_after(&[]).expect("whole");
+        let written = state();
+        assert_eq!(
+            (read.root(), read.digest(), read.timestamp()),
+            (written.root(), written.digest(), written.timestamp())
+        );
+        assert_eq!(read.total(), written.total());
+    }
+
+    #[test]
+    fn four_wrong_bytes_anywhere_are_noticed() {
+        for offset in [0, 9, 17, 30, 60, 90, 100, HEADER as u64, HEADER as u64 + 300] {
+            assert!(matches!(read_after(&[offset]), Err(CheckpointError::Damaged(_))), "offset {offset}");
+        }
+    }
+
+    #[test]
+    fn only_the_newest_are_kept_and_nodes_do_not_see_each_other() {
+        deterministic::Runner::seeded(1).start(|context| async move {
+            let (one, other) = (Checkpoints::new("a-"), Checkpoints::new("b-"));
+            let entries: Vec<_> = state().entries().map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
+            for height in 1..=4 {
+                let at = State::from_entries(
+                    state().chain(),
+                    Height(height),
+                    Hash([9; 32]),
+                    Timestamp(height),
+                    entries.clone(),
+                );
+                one.write(&context, &at.expect("our own entries")).await.expect("simulated disk");
+            }
+            one.prune(&context, 2).await;
+            assert_eq!(one.heights(&context).await, [Height(4), Height(3)]);
+            assert!(other.heights(&context).await.is_empty());
+        });
+    }
+}

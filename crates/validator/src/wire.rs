@@ -102,3 +102,48 @@ impl Decode for Gossip {
 }
 
 const _: () = assert!(SIZE_MAX < GOSSIP_BYTES_MAX, "every transaction fits into a gossip message");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger::{Amount, Kind, Nonce, SecretKey};
+
+    fn transfer(nonce: u64) -> Transaction {
+        let key = SecretKey::from_bytes([1; 32]);
+        let kind = Kind::Transfer { to: key.public(), amount: Amount(1) };
+        Transaction::sign(&key, "devnet-wire".parse().expect("good"), Nonce(nonce), Height(9), kind)
+    }
+
+    #[test]
+    fn a_beacon_survives_the_wire_and_fits_its_bound() {
+        let beacon = Beacon { height: Height(7), view: View(u64::MAX), voting: true, version: "9".repeat(32) };
+        let bytes = beacon.encode();
+        assert!(bytes.len() <= BEACON_BYTES);
+        assert_eq!(Beacon::decode(&bytes), Ok(beacon));
+    }
+
+    #[test]
+    fn gossip_is_packed_into_messages_that_keep_the_limit_and_lose_nothing() {
+        let transactions: Vec<_> = (0..3_000).map(transfer).collect();
+        let messages = Gossip::pack(transactions.clone());
+        assert!(messages.len() > 1);
+        assert!(messages.iter().all(|message| message.encode().len() <= GOSSIP_BYTES_MAX + 4));
+        let unpacked: Vec<_> =
+            messages.iter().flat_map(|message| Gossip::decode(&message.encode()).expect("our own message").0).collect();
+        assert_eq!(unpacked, transactions);
+    }
+
+    #[test]
+    fn garbage_is_an_error_and_never_a_panic() {
+        let good = Gossip(vec![transfer(1)]).encode();
+        for end in 0..good.len() {
+            assert!(Gossip::decode(&good[..end]).is_err(), "cut at {end}");
+        }
+        for byte in 0..=u8::MAX {
+            let garbage = vec![byte; 300];
+            assert!(Gossip::decode(&garbage).is_err());
+            assert!(Beacon::decode(&garbage).is_err());
+        }
+        assert!(Gossip::decode(&u32::MAX.to_be_bytes()).is_err(), "a count is not trusted");
+    }
+}

@@ -1,5 +1,5 @@
 use super::*;
-use commonware_runtime::{Blob as _, Runner as _, Supervisor as _, WriteOptions, deterministic};
+use commonware_runtime::{Blob as _, Supervisor as _, WriteOptions, deterministic};
 
 const IDENTITY: [u8; 32] = [7; 32];
 
