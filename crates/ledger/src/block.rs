@@ -68,7 +68,8 @@ impl Block {
         Self::first(genesis, state::genesis_root(genesis))
     }
 
-    pub(crate) fn first(genesis: &Genesis, state_root: Hash) -> Self {
+    /// As [`Self::genesis`], for a caller that has the root of the genesis state: computing it looks at every account.
+    pub fn first(genesis: &Genesis, state_root: Hash) -> Self {
         Self {
             version: VERSION,
             chain: genesis.chain_id.clone(),

@@ -1,12 +1,13 @@
 //! A finalized block.
 
 use api::BlockView;
+use jiff::Timestamp;
 
 use crate::{
     cli::Global,
     client::Client,
     failure::{Exit, Failure},
-    output::{Output, table},
+    output::{Output, counted, table},
 };
 
 pub(crate) async fn show(at: &str, global: &Global, output: Output) -> Result<Exit, Failure> {
@@ -23,15 +24,15 @@ pub(crate) async fn show(at: &str, global: &Global, output: Output) -> Result<Ex
 
 fn human(block: &BlockView) -> String {
     let head = format!(
-        "block {} · view {} of epoch {} · by {} · {} ms · {} transactions · {} bytes\n\
+        "block {} · by {} in view {} of epoch {} · {} · {} · {}\n\
          digest {}\nparent {}\nstate before it {}",
         block.height,
+        block.leader,
         block.view,
         block.epoch,
-        block.leader,
-        block.timestamp_ms,
-        block.transactions.len(),
-        block.bytes,
+        moment(block.timestamp_ms),
+        counted(block.transactions.len(), "transaction"),
+        counted(block.bytes, "byte"),
         block.digest,
         block.parent,
         block.parent_state_root
@@ -40,11 +41,25 @@ fn human(block: &BlockView) -> String {
         return head;
     }
     let rows = block.transactions.iter().map(|tx| {
-        let to = tx.to.clone().unwrap_or_default();
+        let to = tx.to.as_deref().map(short).unwrap_or_default();
         let amount = tx.amount.map(|amount| amount.to_string()).unwrap_or_default();
-        vec![tx.id.clone(), tx.kind.clone(), tx.account.clone(), tx.nonce.to_string(), to, amount]
+        vec![tx.id.clone(), tx.kind.clone(), short(&tx.account), tx.nonce.to_string(), to, amount]
     });
     format!("{head}\n\n{}", table(&["transaction", "kind", "account", "nonce", "to", "amount"], rows))
+}
+
+/// Three keys of 64 digits fit in no terminal; `-o json` has them in full.
+fn short(key: &str) -> String {
+    match key.char_indices().nth(12) {
+        Some((end, _)) => format!("{}…", &key[..end]),
+        None => key.to_owned(),
+    }
+}
+
+/// `2026-11-22 16:20:07.250 UTC`.
+fn moment(ms: u64) -> String {
+    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map_or(format!("{ms} ms"), |time| time.strftime("%Y-%m-%d %H:%M:%S%.3f UTC").to_string())
 }
 
 #[cfg(test)]
@@ -52,11 +67,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_moment_is_a_date_and_a_time_of_day() {
+        assert_eq!(moment(1_795_375_590_880), "2026-11-22 19:26:30.880 UTC");
+        assert_eq!(moment(u64::MAX), "18446744073709551615 ms");
+    }
+
+    #[test]
     fn an_empty_block_has_no_table() {
         let block = BlockView { height: 7, leader: "n3".into(), ..BlockView::default() };
         assert_eq!(human(&block).lines().count(), 4);
-        let full = BlockView { transactions: vec![api::TransactionView::default()], ..block };
-        assert!(human(&full).contains("transaction"));
+        let account = "ab".repeat(32);
+        let transfer = api::TransactionView { account, ..api::TransactionView::default() };
+        let full = BlockView { transactions: vec![transfer], ..block };
+        assert!(human(&full).contains(" abababababab… "), "{}", human(&full));
         assert_eq!(human(&full).lines().count(), 7);
     }
 }

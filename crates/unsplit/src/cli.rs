@@ -75,7 +75,7 @@ pub(crate) enum Format {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Seven real validators survive a storm; about a minute, ends with a verdict.
+    /// Seven real validators survive a storm; takes about 40 s, ends with a verdict.
     Demo(Demo),
     /// A network of validator processes on this machine.
     #[command(subcommand)]
@@ -106,7 +106,8 @@ pub(crate) enum Verb {
     },
     /// An account's balance and nonce.
     Account {
-        /// Its public key, hex.
+        /// Its public key in hex, or its key file.
+        #[arg(value_name = "HEX|FILE")]
         id: String,
     },
     /// Whole networks on a simulated clock, repeatable from a seed.
@@ -385,15 +386,23 @@ pub(crate) enum Tx {
         /// The sender's key file.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
-        /// The recipient's public key, hex.
-        #[arg(long, value_name = "HEX")]
+        /// The recipient: its public key in hex, or its key file.
+        #[arg(long, value_name = "HEX|FILE")]
         to: String,
         /// How much.
         #[arg(long)]
         amount: u64,
+        /// The sender's nonce; the first that is not used in a final block when left out.
+        #[arg(long, value_name = "N")]
+        nonce: Option<u64>,
         /// Wait until it is final, at most --timeout.
         #[arg(long)]
         wait: bool,
+    },
+    /// Whether a transaction waits or is final.
+    Show {
+        /// Its id, hex.
+        id: String,
     },
 }
 
@@ -403,32 +412,38 @@ pub(crate) enum Sim {
     /// Run one scenario once.
     Run {
         /// A scenario's file, or the name of a built-in one.
+        #[arg(value_name = "SCENARIO|FILE")]
         scenario: String,
-        /// The seed.
-        #[arg(long, default_value_t = 0)]
+        /// The seed: 42 or 0x2a.
+        #[arg(long, default_value = "0", value_parser = parse_seed)]
         seed: u64,
     },
     /// Run one scenario with many seeds.
     Sweep {
         /// A scenario's file, or the name of a built-in one.
+        #[arg(value_name = "SCENARIO|FILE")]
         scenario: String,
         /// How many seeds.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
         seeds: u64,
         /// The first seed.
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value = "0", value_parser = parse_seed)]
         first: u64,
         /// Runs at a time; as many as there are cores when left out.
-        #[arg(long)]
-        jobs: Option<usize>,
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+        jobs: Option<u16>,
     },
-    /// Run one seed again and compare digests.
+    /// Run one seed again, and show what was done in it step by step.
     Replay {
         /// A scenario's file, or the name of a built-in one.
+        #[arg(value_name = "SCENARIO|FILE")]
         scenario: String,
-        /// The seed.
-        #[arg(long)]
+        /// The seed: 42 or 0x2a.
+        #[arg(long, value_parser = parse_seed)]
         seed: u64,
+        /// The digest that it gave; another one is a failure.
+        #[arg(long)]
+        digest: Option<String>,
     },
     /// The built-in scenarios.
     List,
@@ -446,10 +461,29 @@ pub(crate) enum ConfigVerb {
     PrintDefault,
 }
 
+/// `42` or `0x2a`: as reports write seeds, and as people do.
+fn parse_seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "write 42 or 0x2a".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn a_seed_is_decimal_or_says_that_it_is_not() {
+        for (text, seed) in [("42", Ok(42)), ("0x2a", Ok(42)), ("0x5eed", Ok(0x5eed))] {
+            assert_eq!(parse_seed(text), seed);
+        }
+        for text in ["2a", "-1", "0x", "", "99999999999999999999"] {
+            assert!(parse_seed(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

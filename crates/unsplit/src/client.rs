@@ -89,6 +89,10 @@ impl Client {
         self.get(&format!("accounts/{id}")).await
     }
 
+    pub(crate) async fn transaction(&self, id: &str) -> Result<TransactionStatus, Trouble> {
+        self.get(&format!("tx/{id}")).await
+    }
+
     /// Hands in an encoded transaction; with `wait`, answers when it is final or the time is up.
     pub(crate) async fn submit(&self, bytes: Vec<u8>, wait: Option<Duration>) -> Result<TransactionStatus, Trouble> {
         let query = wait.map(|wait| format!("?wait=finalized&timeout={}ms", wait.as_millis())).unwrap_or_default();

@@ -43,9 +43,9 @@ use crate::{
     },
     failure::{Exit, Failure, listed},
     files,
-    output::{Output, table},
+    output::{Output, counted, table},
     status::span,
-    testnet::{check_tolerance, now_ms},
+    testnet::{self, check_tolerance, now_ms},
 };
 
 /// How long a new network may take until its first block is final.
@@ -116,7 +116,7 @@ async fn up(up: &Up, output: Output) -> Result<Exit, Failure> {
         first = first_block(dir, up.resume) => match first {
             Ok(height) => {
                 let record = Record::load(dir)?;
-                output.data(&banner(&record, origin, height, launched.elapsed()), &record);
+                output.data(&banner(&record, origin, height, launched.elapsed(), up.detach), &record);
                 running.ended().await
             }
             Err(failure) => {
@@ -127,6 +127,7 @@ async fn up(up: &Up, output: Output) -> Result<Exit, Failure> {
         ended = running.ended() => ended,
     };
     running.stop().await;
+    output.talk(&format!("ended; to go on with it: unsplit devnet up --resume --dir {}", dir.display()));
     Ok(ended)
 }
 
@@ -254,7 +255,7 @@ async fn up_detached(up: &Up, origin: &str, launched: Instant, output: Output) -
     match first {
         Ok(height) => {
             let record = Record::load(dir)?;
-            output.data(&banner(&record, origin, height, launched.elapsed()), &record);
+            output.data(&banner(&record, origin, height, launched.elapsed(), up.detach), &record);
             Ok(Exit::Ok)
         }
         Err(failure) => {
@@ -277,7 +278,7 @@ async fn hold(dir: &Path, output: Output) -> Result<Exit, Failure> {
 
 /// Waits until any validator has a final block, a new one if the chain is resumed; otherwise says what is missing where.
 pub(crate) async fn first_block(dir: &Path, resumed: bool) -> Result<u64, Failure> {
-    let deadline = Instant::now() + FIRST_BLOCK_TIMEOUT;
+    let started = Instant::now();
     let clients = clients(&Record::load(dir)?.nodes)?;
     let mut before = if resumed { None } else { Some(0) };
     loop {
@@ -290,27 +291,27 @@ pub(crate) async fn first_block(dir: &Path, resumed: bool) -> Result<u64, Failur
             (Some(_) | None, _) => {}
         }
         let dead = record.nodes.iter().filter(|node| node.state == State::Dead).count();
-        if dead > faults(record.nodes.len()) || Instant::now() > deadline {
-            return Err(no_first_block(&record, &clients).await);
+        if dead > faults(record.nodes.len()) || started.elapsed() > FIRST_BLOCK_TIMEOUT {
+            return Err(no_first_block(&record, &clients, started.elapsed()).await);
         }
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-async fn no_first_block(record: &Record, clients: &[Client]) -> Failure {
-    let mut lines = vec![format!("no block became final within {FIRST_BLOCK_TIMEOUT:?}")];
+async fn no_first_block(record: &Record, clients: &[Client], took: Duration) -> Failure {
+    let mut lines = vec![format!("no block is final after {:.1} s:", took.as_secs_f64())];
     for (node, client) in record.nodes.iter().zip(clients) {
-        let how = match (node.state, client.why().await) {
-            (State::Running, Ok(why)) => why.sentence,
-            (State::Running, Err(trouble)) => trouble.to_string(),
-            (state, _) => state.word().to_owned(),
+        let how = match node.state {
+            State::Running => client.why().await.map_or_else(|trouble| trouble.to_string(), |why| why.sentence),
+            State::Paused | State::Crashed | State::Stopped | State::Dead => node.condition(),
         };
         lines.push(format!("  {}: {how}", node.name));
     }
     let worst = record.nodes.iter().find(|node| node.state != State::Running).unwrap_or(&record.nodes[0]);
     lines.push(format!("the end of {}:", worst.log.display()));
     lines.extend(files::tail(&worst.log, 8).into_iter().map(|line| format!("  {line}")));
-    Failure::unreachable(lines.join("\n"), "the logs say more: DIR/nX/log")
+    let help = format!("the logs say more: unsplit devnet logs --dir {}", record.dir.display());
+    Failure::unreachable(lines.join("\n"), help)
 }
 
 fn clients(nodes: &[NodeRecord]) -> Result<Vec<Client>, Failure> {
@@ -328,37 +329,45 @@ async fn heights(clients: &[Client]) -> Vec<Option<u64>> {
     heights.into_iter().map(|(_, height)| height).collect()
 }
 
-fn banner(record: &Record, origin: &str, height: u64, took: Duration) -> String {
+fn banner(record: &Record, origin: &str, height: u64, took: Duration, detached: bool) -> String {
     let n = record.nodes.len();
     let dir = record.dir.display();
     let (first, last) = (&record.nodes[0], &record.nodes[n - 1]);
-    let split = quorum(n).saturating_sub(1).max(1);
-    let fault = if n > 1 {
-        let (everyone, names) = ((0..n).collect::<Vec<_>>(), record.names());
-        let (a, b) = everyone.split_at(split);
-        format!("partition {}/{}", groups::format_group(a, &names), groups::format_group(b, &names))
-    } else {
-        format!("crash {}", first.name)
-    };
+    let place = if detached { "try" } else { "runs until Ctrl-C; in another terminal, try" };
     format!(
-        "unsplit {} · {} · {n} validators · tolerates f = {} · quorum {}\n  \
-         data  {dir} ({origin})\n  \
-         api   {} ({}) to {} ({}) · metrics at /metrics\n  \
+        "unsplit {} · {} · {} · tolerates f = {} · quorum {}\n  \
+         data   {dir} ({origin})\n  \
+         api    {} ({}) to {} ({}) · metrics at /metrics\n  \
+         funds  {dir}/accounts/a0.key and the like, {} each\n  \
          [{:4.1}s] block {height} is final\n\
-         try:\n  \
+         {place}:\n  \
          unsplit devnet status --dir {dir}\n  \
-         unsplit devnet fault {fault} --for 30s --dir {dir}\n  \
+         unsplit devnet fault {} --for 30s --dir {dir}\n  \
          unsplit devnet down --dir {dir}",
         env!("CARGO_PKG_VERSION"),
         record.chain_id,
+        counted(n, "validator"),
         faults(n),
         quorum(n),
         first.api,
         first.name,
         last.api,
         last.name,
+        testnet::FUNDS,
         took.as_secs_f64(),
+        halting_fault(record),
     )
+}
+
+/// The smallest harm that halts it: what a newcomer wants to see.
+fn halting_fault(record: &Record) -> String {
+    let (n, names) = (record.nodes.len(), record.names());
+    if n == 1 {
+        return format!("crash {}", names[0]);
+    }
+    let everyone: Vec<usize> = (0..n).collect();
+    let (a, b) = everyone.split_at(quorum(n).saturating_sub(1).max(1));
+    format!("partition {}/{}", groups::format_group(a, &names), groups::format_group(b, &names))
 }
 
 async fn down(dir: &Path, output: Output) -> Result<Exit, Failure> {
@@ -431,7 +440,7 @@ fn status_screen(document: &StatusDocument) -> String {
     let rows = document.nodes.iter().map(|row| {
         let pid = row.node.pid.map_or("-".to_owned(), |pid| pid.to_string());
         let height = row.height.map_or("-".to_owned(), |height| height.to_string());
-        vec![row.node.name.clone(), row.node.state.word().into(), height, pid, row.node.api.clone()]
+        vec![row.node.name.clone(), row.node.condition(), height, pid, row.node.api.clone()]
     });
     let nodes = table(&["node", "state", "height", "pid", "api"], rows);
     let faults = fault_lines(&document.faults);
@@ -487,6 +496,7 @@ mod tests {
             log: "/d/n/log".into(),
             listen: "127.0.0.10:8700".into(),
             state: if i > 0 { State::Running } else { State::Dead },
+            ended: (i == 0).then(|| "exit code 3".to_owned()),
         };
         Record {
             schema: "unsplit.devnet/1".into(),
@@ -503,7 +513,7 @@ mod tests {
         for (n, fault) in
             [(7, "partition n0-n3/n4-n6"), (4, "partition n0,n1/n2,n3"), (2, "partition n0/n1"), (1, "crash n0")]
         {
-            let banner = banner(&record(n), "new", 1, Duration::from_millis(1234));
+            let banner = banner(&record(n), "new", 1, Duration::from_millis(1234), true);
             assert!(banner.lines().count() <= 12, "{banner}");
             let last: Vec<&str> = banner.lines().rev().take(3).collect();
             assert!(last.iter().all(|line| line.trim_start().starts_with("unsplit devnet ")), "{banner}");
@@ -530,7 +540,8 @@ mod tests {
         for key in ["name", "pid", "api", "token_file", "data_dir", "height", "state"] {
             assert!(json["nodes"][0].get(key).is_some(), "{key}");
         }
-        assert!(status_screen(&document).contains(" n0    dead     -"), "{}", status_screen(&document));
+        let screen = status_screen(&document);
+        assert!(screen.contains(" n0    dead (exit code 3)  -"), "{screen}");
     }
 
     #[test]

@@ -92,6 +92,7 @@ impl Failure {
         move |error| {
             let help = match error.kind() {
                 io::ErrorKind::StorageFull => "the disk is full: make room and try again",
+                io::ErrorKind::NotFound => "check the path",
                 io::ErrorKind::PermissionDenied => "check who owns it and its mode",
                 io::ErrorKind::ReadOnlyFilesystem => "choose a folder that can be written to",
                 _ => "",

@@ -7,6 +7,7 @@
 //! - `status`, `blocks`, `tx`: what a running validator says
 //! - `node`: one validator on this machine
 //! - `testnet`: the files of a network
+//! - `sim`: whole networks on a simulated clock
 //! - `devnet`: a network of processes on this machine, and how to hurt it
 //! - `demo`: a scripted storm with a verdict
 
@@ -71,7 +72,7 @@ async fn run_client(
         Verb::Status(verb) => status::status(&verb, global, output).await,
         Verb::Why => status::why(global, output).await,
         Verb::Nodes { name } => status::nodes(name.as_deref(), global, output).await,
-        Verb::Tx(verb) => tx::run(&verb, global, output).await,
+        Verb::Tx(verb) => tx::run(verb, global, output).await,
         Verb::Blocks { at } => blocks::show(&at, global, output).await,
         Verb::Account { id } => tx::account(&id, global, output).await,
         Verb::Node(_) | Verb::Testnet(_) | Verb::Config(_) | Verb::Sim(_) | Verb::Version => {

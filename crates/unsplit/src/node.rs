@@ -2,11 +2,15 @@
 
 use std::{
     io::{IsTerminal as _, Read as _},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
 
 use ledger::Genesis;
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::{
+    fs::statvfs,
+    process::{Signal, getpid, kill_process},
+};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use validator::{Config, config::LogFormat};
@@ -68,12 +72,41 @@ fn show_id(file: &ConfigFile, output: Output) -> Result<Exit, Failure> {
 
 fn start(file: &ConfigFile, exit_with_stdin: bool, global: &Global) -> Result<Exit, Failure> {
     let config = config::load(file)?;
+    check_genesis(&config)?;
     log_to_stderr(&config, global)?;
     if exit_with_stdin {
         std::thread::spawn(end_with_stdin);
     }
-    validator::run(config)?;
+    let data_dir = config.data_dir.clone();
+    match catch_unwind(AssertUnwindSafe(|| validator::run(config))) {
+        Ok(ended) => ended?,
+        // What it was is written above.
+        Err(_) => return Err(broken(&data_dir)),
+    }
     Ok(Exit::Ok)
+}
+
+/// A validator that cannot write ends rather than sign what it would not remember. Most often the disk is full.
+fn broken(data_dir: &Path) -> Failure {
+    /// Too little for the next write of a journal.
+    const FULL_BELOW: u64 = 4 << 20;
+    let is_full = statvfs(data_dir).is_ok_and(|room| room.f_bavail * room.f_frsize < FULL_BELOW);
+    if is_full {
+        let message = format!("the disk that holds {} is full, so the validator ended", data_dir.display());
+        return Failure::refused(message, "make room and start it again: what it said is final is kept");
+    }
+    let help = "start it again: what it said is final is kept; if it ends again, the lines above are worth a report";
+    Failure::new(Exit::Unexpected, "the validator failed", help)
+}
+
+/// The validator would say that there is no such file; what to do about it depends on where one comes from.
+fn check_genesis(config: &Config) -> Result<(), Failure> {
+    if config.genesis.exists() {
+        return Ok(());
+    }
+    let help = "every validator of a chain has the same genesis.toml: copy it there, or name it with `genesis` in node.toml; \
+                a new chain's is written by `unsplit testnet init`";
+    Err(Failure::config(format!("there is no genesis file {}", config.genesis.display()), help))
 }
 
 /// Whoever started us holds the other end; when it is gone, however it went, so are we. The same way out as SIGTERM.
@@ -98,13 +131,16 @@ fn log_to_stderr(config: &Config, global: &Global) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter.as_deref().unwrap_or(level)).map_err(|error| {
         Failure::config(format!("UNSPLIT_LOG or RUST_LOG: {error}"), "use a filter such as info,validator=debug")
     })?;
+    let shape = shape(config.log.format, std::io::stderr().is_terminal());
     // A reader of our log that goes away must not take the validator along.
     let layer = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Which part of the program speaks is for whoever asks for more.
+        .with_target(global.verbose > 0 || shape == Shape::Json)
         .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
-    let outcome = match shape(config.log.format, std::io::stderr().is_terminal()) {
+    let outcome = match shape {
         Shape::Compact => layer.compact().try_init(),
         Shape::Json => layer.json().flatten_event(true).try_init(),
     };
@@ -144,6 +180,7 @@ fn reinstate(file: &ConfigFile, yes: bool, output: Output) -> Result<Exit, Failu
             format!("if all three hold: unsplit node reinstate -c {} --yes", file.config.display()),
         ));
     }
+    check_genesis(&config)?;
     let text = validator::reinstate(&config)?;
     output.data(&text, &Reinstated { schema: "unsplit.reinstated/1", name: &config.name, text: &text });
     Ok(Exit::Ok)

@@ -7,7 +7,7 @@ use crate::{
     cli::{Check, Global, Status},
     client::Client,
     failure::{Exit, Failure, listed},
-    output::{Output, table},
+    output::{Output, counted, table},
 };
 
 pub(crate) async fn status(verb: &Status, global: &Global, output: Output) -> Result<Exit, Failure> {
@@ -58,14 +58,16 @@ pub(crate) async fn nodes(name: Option<&str>, global: &Global, output: Output) -
 
 /// What `--check` ends with.
 ///
-/// A halted validator that hears at most half of all is on the smaller side of something: that is worth another code,
+/// A halted validator that hears fewer than half of all is on the smaller side of something: that is worth another code,
 /// because the others may well go on without it. Observers are heard too; they are not missing, they just do not vote.
 fn health(snapshot: &Snapshot) -> Exit {
-    let heard = snapshot.why.reachable.len() + snapshot.why.observers.len();
+    let why = &snapshot.why;
+    let heard = why.reachable.len() + why.observers.len();
     match snapshot.status.finality {
-        Finality::Live => Exit::Ok,
-        Finality::Starting | Finality::Degraded => Exit::Degraded,
-        Finality::Halted if heard * 2 <= snapshot.status.validators => Exit::Partitioned,
+        Finality::Live if why.missing.is_empty() && why.observers.is_empty() => Exit::Ok,
+        // Finality can spare who is missing; whoever looks after the network cannot.
+        Finality::Live | Finality::Starting | Finality::Degraded => Exit::Degraded,
+        Finality::Halted if heard * 2 < snapshot.status.validators => Exit::Partitioned,
         Finality::Halted => Exit::Halted,
     }
 }
@@ -81,6 +83,11 @@ fn nagios(health: Exit) -> (i32, &'static str) {
 
 fn screen(snapshot: &Snapshot) -> String {
     let status = &snapshot.status;
+    if status.validators == 0 {
+        // The API is up before the validator knows anything.
+        let why = snapshot.not_ready.as_deref().unwrap_or("it says nothing about itself yet");
+        return format!("{} · chain {} · {}: {why}", status.name, status.chain_id, finality_word(status.finality));
+    }
     let duty = match status.duty {
         Duty::Voting => "",
         Duty::Observing => " · OBSERVING (signs nothing)",
@@ -92,7 +99,7 @@ fn screen(snapshot: &Snapshot) -> String {
     format!(
         "{} · chain {} · unsplit {}{duty}\n\
          {} · height {}{behind} · view {} · reachable {}/{} · need {} · slack {:+}\n\
-         mempool {} transactions, {} bytes · up {}\n\n{}\n\n{}",
+         mempool {}, {} · up {}\n\n{}\n\n{}",
         status.name,
         status.chain_id,
         status.version,
@@ -103,8 +110,8 @@ fn screen(snapshot: &Snapshot) -> String {
         status.validators,
         status.quorum,
         status.slack,
-        status.mempool_transactions,
-        status.mempool_bytes,
+        counted(status.mempool_transactions, "transaction"),
+        counted(status.mempool_bytes, "byte"),
         span(status.uptime_ms),
         node_table(&snapshot.nodes),
         explanation(&snapshot.why),
@@ -128,21 +135,31 @@ fn node_table(nodes: &[NodeRow]) -> String {
             (false, false, Some(silent)) => format!("silent {}", span(silent)),
             (false, false, None) => "never heard".to_owned(),
         };
-        let duty = node.duty.map_or("?", |duty| match duty {
-            Duty::Voting => "voting",
-            Duty::Observing => "observing",
+        let duty = node.duty.map(|duty| match duty {
+            Duty::Voting => "voting".to_owned(),
+            Duty::Observing => "observing".to_owned(),
         });
-        let height = node.height.map_or("?".to_owned(), |height| height.to_string());
-        let problem = node.problem.clone().unwrap_or_default();
-        vec![node.name.clone(), heard, duty.into(), height, node.region.clone(), node.address.clone(), problem]
+        let (duty, height) = (present(node, duty), present(node, node.height.map(|height| height.to_string())));
+        // That it is silent has its own column.
+        let problem = node.problem.clone().filter(|problem| problem != "silent").unwrap_or_default();
+        vec![node.name.clone(), heard, duty, height, node.region.clone(), node.address.clone(), problem]
     });
     table(&["node", "heard", "duty", "height", "region", "address", ""], rows)
+}
+
+/// What a silent validator said last is not how it is now, and what it never said is unknown.
+fn present(node: &NodeRow, said: Option<String>) -> String {
+    match said {
+        None => "?".into(),
+        Some(said) if node.me || node.reachable => said,
+        Some(said) => format!("was {said}"),
+    }
 }
 
 fn explanation(why: &Why) -> String {
     let mut lines = vec![why.sentence.clone()];
     for missing in &why.missing {
-        let since = missing.since_ms.and_then(clock).map(|time| format!(" since {time}")).unwrap_or_default();
+        let since = missing.since_ms.and_then(clock).map(|time| format!(", since {time}")).unwrap_or_default();
         lines.push(format!("  {}  not heard for {}{since}", missing.name, span(missing.silent_ms)));
     }
     if !why.observers.is_empty() {
@@ -172,37 +189,44 @@ pub(crate) fn span(ms: u64) -> String {
 mod tests {
     use super::*;
 
-    fn snapshot(finality: Finality, heard: usize, observers: usize) -> Snapshot {
+    fn snapshot(finality: Finality, validators: usize, heard: usize, observers: usize) -> Snapshot {
         let names = |count| (0..count).map(|i| format!("n{i}")).collect();
+        let missing = vec![api::Missing::default(); validators - heard - observers];
         Snapshot {
-            status: api::Status { finality, validators: 7, quorum: 5, ..api::Status::default() },
-            why: Why { reachable: names(heard), observers: names(observers), ..Why::default() },
+            status: api::Status { finality, validators, ..api::Status::default() },
+            why: Why { reachable: names(heard), observers: names(observers), missing, ..Why::default() },
             ..Snapshot::default()
         }
     }
 
     #[test]
     fn health_is_told_by_code() {
-        for (finality, heard, observers, exit, code) in [
-            (Finality::Live, 7, 0, Exit::Ok, 0),
-            (Finality::Degraded, 5, 0, Exit::Degraded, 1),
-            (Finality::Starting, 1, 0, Exit::Degraded, 1),
-            (Finality::Halted, 4, 0, Exit::Halted, 2),
-            (Finality::Halted, 3, 0, Exit::Partitioned, 2),
-            (Finality::Halted, 3, 4, Exit::Halted, 2),
+        for (finality, validators, heard, observers, exit, code) in [
+            (Finality::Live, 7, 7, 0, Exit::Ok, 0),
+            (Finality::Live, 7, 6, 0, Exit::Degraded, 1),
+            (Finality::Live, 7, 6, 1, Exit::Degraded, 1),
+            (Finality::Degraded, 7, 5, 0, Exit::Degraded, 1),
+            (Finality::Starting, 7, 1, 0, Exit::Degraded, 1),
+            (Finality::Halted, 7, 4, 0, Exit::Halted, 2),
+            (Finality::Halted, 7, 3, 0, Exit::Partitioned, 2),
+            (Finality::Halted, 7, 3, 4, Exit::Halted, 2),
+            (Finality::Halted, 4, 2, 0, Exit::Halted, 2),
+            (Finality::Halted, 4, 1, 0, Exit::Partitioned, 2),
         ] {
-            let health = health(&snapshot(finality, heard, observers));
-            assert_eq!((health, nagios(health).0), (exit, code), "{finality:?} {heard} {observers}");
+            let health = health(&snapshot(finality, validators, heard, observers));
+            assert_eq!((health, nagios(health).0), (exit, code), "{finality:?} {validators} {heard} {observers}");
         }
     }
 
     #[test]
     fn who_is_not_heard_is_a_row() {
         let me = NodeRow { name: "n0".into(), me: true, height: Some(17), ..NodeRow::default() };
-        let lost = NodeRow { name: "n1".into(), silent_ms: Some(14_000), ..NodeRow::default() };
+        let (silent_ms, problem) = (Some(14_000), Some("silent".to_owned()));
+        let lost = NodeRow { name: "n1".into(), silent_ms, problem, height: Some(9), ..NodeRow::default() };
         let never = NodeRow { name: "n2".into(), ..NodeRow::default() };
         let text = node_table(&[me, lost, never]);
         assert!(text.contains("silent 14 s") && text.contains("never heard"), "{text}");
+        assert!(text.contains("was 9") && text.matches("silent").count() == 1, "{text}");
         assert_eq!(text.lines().count(), 4);
     }
 

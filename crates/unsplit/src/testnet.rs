@@ -24,7 +24,7 @@ use crate::{
     cli::{Testnet, TestnetInit},
     failure::{Exit, Failure},
     files, keys,
-    output::Output,
+    output::{Output, counted},
 };
 
 /// What each funded account owns.
@@ -110,15 +110,43 @@ fn show(plan: &Plan, genesis: &Genesis, output: Output) {
         quorum: quorum(n),
         faults_tolerated: faults(n),
     };
-    let (dir, first) = (plan.dir.display(), &plan.members[0].name);
     let human = format!(
-        "chain {} · {n} validators · tolerates f = {} · quorum {}\nwrote {dir}/genesis.toml and a folder for each\n\
-         next: move each folder to its machine and run: unsplit node start -c {first}/node.toml",
+        "chain {} · {} · tolerates f = {} · quorum {}\n{}\n{}",
         plan.chain_id,
+        counted(n, "validator"),
         faults(n),
-        quorum(n)
+        quorum(n),
+        inventory(plan),
+        next_step(plan),
     );
     output.data(&human, &document);
+}
+
+fn inventory(plan: &Plan) -> String {
+    let first = &plan.members[0].name;
+    let rows = [
+        ("genesis.toml".to_owned(), "the chain, the same for all".to_owned()),
+        (format!("{first}/ …"), "one validator each: node.toml, genesis.toml, its key and its token".to_owned()),
+        ("accounts/".to_owned(), format!("keys of funded accounts, {FUNDS} each: keep them to yourself")),
+    ];
+    let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let dir = plan.dir.display();
+    rows.map(|(name, about)| format!("  {dir}/{name:<width$}  {about}")).join("\n")
+}
+
+/// The addresses in the genesis file decide where the folders belong.
+fn next_step(plan: &Plan) -> String {
+    let (dir, first) = (plan.dir.display(), &plan.members[0].name);
+    if plan.members.iter().all(|member| member.listen.ip().is_loopback()) {
+        return format!(
+            "next: start each on this machine: unsplit node start -c {dir}/{first}/node.toml\n\
+             (for several machines, give their addresses: --hosts FILE)"
+        );
+    }
+    format!(
+        "next: move each folder to its machine, and there: unsplit node start -c {first}/node.toml\n\
+         the folders hold secrets: move them by a safe way, and leave no copy behind"
+    )
 }
 
 /// Fewer than four validators cannot lose one: allowed only by those who say that they know.
@@ -126,7 +154,7 @@ pub(crate) fn check_tolerance(validators: usize, allowed: bool, output: Output) 
     if validators >= 4 {
         return Ok(());
     }
-    let message = format!("{validators} validators tolerate no failure (f = 0): one failure halts the network");
+    let message = format!("fewer than four validators ({validators}) tolerate no failure: f = 0, and one halts all");
     if !allowed {
         return Err(Failure::refused(message, "use at least 4, or add --no-tolerance"));
     }
@@ -223,11 +251,18 @@ fn set(document: &mut DocumentMut, path: &[&str], new: toml_edit::Item) {
     for key in path {
         item = &mut item[*key];
     }
-    let decor = item.as_value().map(|old| old.decor().clone());
+    let old = item.as_value().cloned();
     *item = new;
-    if let (Some(decor), Some(value)) = (decor, item.as_value_mut()) {
-        *value.decor_mut() = decor;
+    let (Some(old), Some(value)) = (old, item.as_value_mut()) else { return };
+    let comment = old.decor().suffix().and_then(|suffix| suffix.as_str()).unwrap_or_default().trim_start();
+    if comment.is_empty() {
+        return;
     }
+    // The comments stay below each other as far as the values allow.
+    let column = old.to_string().len() - comment.len();
+    *value.decor_mut() = toml_edit::Decor::new(" ", "");
+    let gap = column.saturating_sub(value.to_string().len()).max(2);
+    value.decor_mut().set_suffix(format!("{}{comment}", " ".repeat(gap)));
 }
 
 fn write_accounts(folder: &Path, accounts: usize) -> Result<Vec<GenesisBalance>, Failure> {
@@ -348,6 +383,7 @@ mod tests {
     fn a_member_file_keeps_the_comments_and_says_its_own() {
         let text = member_toml(&local_members(2)[1]);
         assert!(text.contains("name = \"node1\"                     # this validator's name"), "{text}");
+        assert!(text.contains("data_dir = \"data\"                  # everything"), "{text}");
         assert!(text.contains("listen = \"127.0.0.1:8702\""), "{text}");
         assert!(text.contains("listen = \"127.0.0.1:7702\""), "{text}");
     }

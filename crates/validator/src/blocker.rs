@@ -143,7 +143,8 @@ impl<B> Clone for PolicyBlocker<B> {
 }
 
 impl<B: Blocker<PublicKey = PublicKey> + Sync> PolicyBlocker<B> {
-    /// `bans_max` is f; `names` are all validators.
+    /// `bans_max` is f; `names` are all *other* validators. Nobody else is cut off: a leader that forgot its proposal finds
+    /// it in a certificate later, and the engine then asks for it to be cut off from itself.
     pub fn new(
         inner: B,
         bans_max: usize,
@@ -196,6 +197,10 @@ impl<B: Blocker<PublicKey = PublicKey> + Sync> Blocker for PolicyBlocker<B> {
     type PublicKey = PublicKey;
 
     fn block(&mut self, peer: PublicKey) -> Feedback {
+        if !self.shared.names.contains_key(&peer) {
+            warn!(%peer, component = self.component, "not blocked: this very validator, or none");
+            return Feedback::Ok;
+        }
         let now = (self.shared.now)();
         let Some(ban) = self.shared.policy.lock().ban(&peer, self.component, now) else {
             warn!(node = self.name(&peer), component = self.component, "not blocked: f peers are cut off already");

@@ -6,7 +6,7 @@
 //! - *cuts*: faults injected on a devnet, by peer and direction, each with a deadline;
 //! - *presence*: when each peer was last heard, whatever it said.
 
-use crate::guard::Guard;
+use crate::{guard::Guard, progress::Progress};
 use commonware_actor::{Feedback, Unreliable};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{CheckedSender, LimitedSender, Message, Receiver, Recipients};
@@ -53,12 +53,14 @@ pub struct Boundary {
     guard: Guard,
     peers: Arc<Vec<PublicKey>>,
     traffic: Arc<Mutex<Traffic>>,
+    /// How many different peers were ever heard.
+    met: Progress,
 }
 
 impl Boundary {
     /// `peers` are all other validators.
     pub fn new(guard: Guard, peers: Vec<PublicKey>) -> Self {
-        Self { guard, peers: Arc::new(peers), traffic: Arc::default() }
+        Self { guard, peers: Arc::new(peers), traffic: Arc::default(), met: Progress::default() }
     }
 
     /// Wraps both ends of one channel. Messages that wait for the barrier are sent by a task of `context`.
@@ -79,6 +81,11 @@ impl Boundary {
     /// When `peer` was last heard on any channel.
     pub fn heard(&self, peer: &PublicKey) -> Option<SystemTime> {
         self.traffic.lock().heard.get(peer).copied()
+    }
+
+    /// Waits until so many different peers were heard.
+    pub async fn meet(&self, peers: usize) {
+        self.met.reach(peers as u64).await;
     }
 
     /// Puts a cut in force and returns its id, or `None` when there are too many already.
@@ -121,7 +128,9 @@ impl Boundary {
         if traffic.cuts.values().any(|cut| cut.until > now && cut.inbound.contains(from)) {
             return false;
         }
-        traffic.heard.insert(from.clone(), now);
+        if traffic.heard.insert(from.clone(), now).is_none() {
+            self.met.step();
+        }
         true
     }
 

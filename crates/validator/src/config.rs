@@ -81,7 +81,7 @@ impl Default for Network {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 7601)),
-            reconnect_cooldown: Duration::from_millis(500),
+            reconnect_cooldown: Duration::from_millis(250),
             allow_private_ips: true,
         }
     }
@@ -635,7 +635,7 @@ genesis = "genesis.toml"           # chain id, validators, Byzantine budget, bal
 
 [network]
 listen = "0.0.0.0:7601"            # for peers; the only key that is not loopback by default
-reconnect_cooldown = "500ms"       # before a lost peer is dialled again; at most 1s
+reconnect_cooldown = "250ms"       # before a lost peer is dialled again; at most 1s
 allow_private_ips = true           # peers with private or loopback addresses
 
 # Fixed time-outs. They assume that one message takes at most a third of leader_timeout (333ms with the defaults).

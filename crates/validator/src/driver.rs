@@ -32,7 +32,7 @@ use commonware_utils::{
     channel::{mpsc, watch},
     sync::Mutex,
 };
-use ledger::{Decode as _, Encode as _, Genesis, Height, State, Transaction, View};
+use ledger::{ChainId, Decode as _, Encode as _, Height, State, Transaction, View};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -65,8 +65,10 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 pub struct Settings {
     /// This validator's key.
     pub me: PublicKey,
-    /// The chain's genesis.
-    pub genesis: Genesis,
+    /// The chain's name.
+    pub chain: ChainId,
+    /// The block that everything follows from.
+    pub genesis: Block,
     /// All validators.
     pub roster: Roster,
     /// Where checkpoints are kept.
@@ -240,8 +242,8 @@ where
                         self.flush_gossip();
                     }
                     if next_tick <= now {
-                        next_tick = now + TICK;
                         self.tick(now);
+                        next_tick = now + if self.has_quorum() { TICK } else { TICK / 4 };
                     }
                 }
             }
@@ -382,6 +384,11 @@ where
         };
         self.beacons.send(Recipients::All, IoBuf::from(beacon.encode()), true);
         self.publish(now);
+    }
+
+    /// Whether enough peers are heard for finality. Until then beacons go out more often: somebody may be just back.
+    fn has_quorum(&self) -> bool {
+        self.peers.iter().filter(|peer| peer.heard).count() + 1 >= ledger::quorum(self.peers.len())
     }
 
     fn judge_silence(&mut self, now: SystemTime) {

@@ -261,7 +261,7 @@ pub fn reinstate(config: &Config) -> Result<String, StartError> {
     let folder = Folder::open(config, &genesis)?;
     let key = folder.key()?;
     tokio::Runner::new(runtime(&folder)).start(|context| async move {
-        let identity = validator::guard_identity(&genesis, &key.public_key());
+        let identity = validator::guard_identity(&validator::namespace(&genesis), &key.public_key());
         let (guard, found) =
             Guard::open(context.child("guard"), "", identity, false).await.map_err(Rejected::from)?;
         let Found::Lost(reason) = found else {

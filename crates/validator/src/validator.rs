@@ -47,10 +47,11 @@ use commonware_utils::{
     channel::{mpsc, watch},
     ordered::Set,
 };
+use futures::future::select;
 use ledger::{Genesis, State};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
-use std::{num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
 /// The channels of the peer-to-peer network, in the order in which [`Network`] holds them.
@@ -154,8 +155,8 @@ pub fn namespace(genesis: &Genesis) -> Vec<u8> {
 }
 
 /// What binds a vote guard to a key and a chain.
-pub(crate) fn guard_identity(genesis: &Genesis, key: &PublicKey) -> [u8; 32] {
-    Sha256::new().chain_update(namespace(genesis)).chain_update(key.as_ref()).finalize().into()
+pub(crate) fn guard_identity(namespace: &[u8], key: &PublicKey) -> [u8; 32] {
+    Sha256::new().chain_update(namespace).chain_update(key.as_ref()).finalize().into()
 }
 
 /// Four MiB of pages, shared by everything that a node keeps on disk.
@@ -203,17 +204,19 @@ where
     let participants = participants(&roster);
     let namespace = namespace(&genesis);
 
-    let (guard, found) = Guard::open(context.child("guard"), &partition, guard_identity(&genesis, &me), fresh).await?;
+    let (guard, found) =
+        Guard::open(context.child("guard"), &partition, guard_identity(&namespace, &me), fresh).await?;
     report_guard(&found);
     let scheme = Scheme::signer(&namespace, participants.clone(), key, guard.clone())
         .ok_or_else(|| Rejected::NotAValidator(me.to_string()))?;
 
     let events = EventLog::new(EVENTS_MAX);
     let clock = Arc::new(context.child("policy"));
-    let blocker =
-        PolicyBlocker::new(network.blocker, ledger::faults(roster.len()), roster.names(), events.clone(), move || {
-            clock.current()
-        });
+    let mut names = roster.names();
+    names.remove(&me);
+    let blocker = PolicyBlocker::new(network.blocker, ledger::faults(roster.len()), names, events.clone(), move || {
+        clock.current()
+    });
     let peers = roster.members().iter().map(|member| member.key.clone()).filter(|key| *key != me).collect();
     let boundary = Boundary::new(guard.clone(), peers);
     let [votes, certificates, resolver, blocks, fetches, beacons, gossip] = network.channels;
@@ -233,8 +236,9 @@ where
         bytes_max: config.mempool.bytes_max,
         per_account_max: config.mempool.per_account_max,
     };
-    let ledger = Arc::new(Ledger::new(State::genesis(&genesis), Mempool::new(limits)));
-    let genesis_block = Block::new(ledger::Block::genesis(&genesis));
+    let genesis_state = State::genesis(&genesis);
+    let genesis_block = Block::new(ledger::Block::first(&genesis, genesis_state.root()));
+    let ledger = Arc::new(Ledger::new(genesis_state, Mempool::new(limits)));
     let genesis_digest = genesis_block.digest();
 
     let backfill = backfill::init(
@@ -287,7 +291,7 @@ where
         marshal::Config {
             provider: ConstantProvider::<Scheme, Epoch>::new(scheme.clone()),
             epocher: epocher.clone(),
-            start: marshal::Start::Genesis(Digested::precomputed(genesis_block, genesis_digest)),
+            start: marshal::Start::Genesis(Digested::precomputed(genesis_block.clone(), genesis_digest)),
             partition_prefix: format!("{partition}marshal"),
             mailbox_size: NZUsize!(1_024),
             view_retention: ViewDelta::new(64),
@@ -313,6 +317,7 @@ where
     let deferred = Deferred::new(context.child("application"), application, mailbox.clone(), epocher);
     let (deliveries, delivered) = mpsc::unbounded_channel();
     let marshal = actor.start(Deliveries(deliveries), buffer, backfill);
+    let floor = floor(&mailbox, genesis_digest).await;
 
     let view = Progress::default();
     let witness = Witness::new(blocker.component("evidence"), participants.iter().cloned().collect());
@@ -331,7 +336,7 @@ where
             partition: format!("{partition}votes-{EPOCH}"),
             mailbox_size: NZUsize!(1_024),
             epoch: EPOCH,
-            floor: simplex::Floor::Genesis(genesis_digest),
+            floor,
             replay_buffer: BUFFER,
             write_buffer: BUFFER,
             page_cache,
@@ -347,11 +352,17 @@ where
     );
     // One subchannel per epoch from the first day: a message of another epoch is dropped here, where a shared channel
     // would make the engine block an honest peer that is one epoch behind.
-    let engine = engine.start(
-        epoch_channel(context.child("mux_votes"), votes).await,
-        epoch_channel(context.child("mux_certificates"), certificates).await,
-        epoch_channel(context.child("mux_resolver"), resolver).await,
-    );
+    let votes = epoch_channel(context.child("mux_votes"), votes).await;
+    let certificates = epoch_channel(context.child("mux_certificates"), certificates).await;
+    let resolver = epoch_channel(context.child("mux_resolver"), resolver).await;
+    let (met, patience) = (boundary.clone(), consensus.leader_timeout);
+    let needed = ledger::quorum(roster.len()) - 1;
+    let engine = context.child("ignition").spawn(move |context| async move {
+        // Views that begin before anybody is connected are lost to time-outs. The wait is bounded by what one such view
+        // would cost, and decides nothing: a quorum is needed to finalize either way.
+        select(pin!(met.meet(needed)), pin!(context.sleep(patience))).await;
+        engine.start(votes, certificates, resolver).await
+    });
 
     let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
     // The API asks for the chain's name before the first real snapshot.
@@ -365,7 +376,8 @@ where
         context.child("unsplit"),
         Settings {
             me,
-            genesis,
+            chain: genesis.chain_id,
+            genesis: genesis_block,
             roster,
             checkpoints: Checkpoints::new(&partition),
             checkpoint_interval: config.store.checkpoint_interval,
@@ -398,6 +410,19 @@ where
         }
     });
     Ok(Node { requests, snapshot, events, ledger, marshal: mailbox, found, handle })
+}
+
+/// Where the engine begins: at the newest finalized block. Its journal goes on from there, and says no more if it is lost:
+/// from the genesis the engine would wait for certificates that nobody repeats, while the guard refuses votes on old views.
+async fn floor(
+    marshal: &marshal::core::Mailbox<Scheme, Standard<Block>>,
+    genesis: Digest,
+) -> simplex::Floor<Scheme, Digest> {
+    let newest = match marshal.get_info(marshal::Identifier::Latest).await {
+        Some((height, _)) => marshal.get_finalization(height).await,
+        None => None,
+    };
+    newest.map_or(simplex::Floor::Genesis(genesis), simplex::Floor::Finalized)
 }
 
 const BUFFER: NonZeroUsize = NZUsize!(64 << 10);

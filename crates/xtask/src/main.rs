@@ -38,7 +38,10 @@ fn test() -> ExitCode {
         // The end-to-end tests start the real program.
         Step { about: "build the program", arguments: &["build", "--release", "--locked", "--package", "unsplit"] },
         Step { about: "unit, scenario and end-to-end tests", arguments: run },
-        Step { about: "examples in documentation", arguments: &["test", "--release", "--workspace", "--locked", "--doc"] },
+        Step {
+            about: "examples in documentation",
+            arguments: &["test", "--release", "--workspace", "--locked", "--doc"],
+        },
     ];
     for step in steps {
         println!("xtask: {}: cargo {}", step.about, step.arguments.join(" "));

@@ -48,7 +48,7 @@ impl Act {
 
 /// The line above the first act.
 pub(crate) fn header() -> String {
-    format!("{:<50}{:<35}{}", "storm (about a minute)", "expected", "measured")
+    format!("{:<50}{:<35}{}", "storm (about 40 s)", "expected", "measured")
 }
 
 impl Verdict {

@@ -82,7 +82,7 @@ impl Node {
     fn new(mut record: NodeRecord) -> Result<Self, Failure> {
         let token = client::read_token(&record.token_file)?;
         let client = Client::new(&record.api, Some(token), API_TIMEOUT)?;
-        (record.pid, record.state) = (None, State::Stopped);
+        (record.pid, record.state, record.ended) = (None, State::Stopped, None);
         Ok(Self { record, client, child: None })
     }
 
@@ -108,7 +108,7 @@ impl Node {
         let log = log.map_err(Failure::file("write", &self.record.log))?;
         let child = command(&self.record.config, log).spawn();
         let child = child.map_err(|error| Failure::unexpected(format!("cannot start {}: {error}", self.name())))?;
-        (self.record.pid, self.record.state) = (Some(child.id()), State::Running);
+        (self.record.pid, self.record.state, self.record.ended) = (Some(child.id()), State::Running, None);
         self.child = Some(child);
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Node {
     fn reap(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok()??;
         self.child = None;
-        (self.record.pid, self.record.state) = (None, State::Dead);
+        (self.record.pid, self.record.state, self.record.ended) = (None, State::Dead, Some(describe(status)));
         Some(status)
     }
 

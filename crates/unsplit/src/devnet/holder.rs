@@ -199,6 +199,12 @@ impl Holder {
         listed(nodes.iter().map(|&node| self.fleet.nodes[node].name()))
     }
 
+    /// To be copied, from whichever folder.
+    fn restart_command(&self, nodes: &[usize]) -> String {
+        let names: Vec<&str> = nodes.iter().map(|&node| self.fleet.nodes[node].name()).collect();
+        format!("unsplit devnet restart {} --dir {}", names.join(" "), self.dir.display())
+    }
+
     /// Starts these; those that run are ended in good order first.
     pub(crate) async fn restart(&mut self, nodes: &[usize]) -> Result<String, Failure> {
         self.fleet.reap();
@@ -218,7 +224,7 @@ impl Holder {
         self.faults.retain_mut(|fault| fault.spares(nodes));
         let list = self.list(nodes);
         let done = match ttl {
-            None => format!("killed {list}; start again with: unsplit devnet restart {}", list.replace([','], "")),
+            None => format!("killed {list}; to start again: {}", self.restart_command(nodes)),
             Some(ttl) => self.inject(format!("crash {list}"), Kind::Crash(nodes.to_vec()), ttl),
         };
         self.save();
@@ -227,8 +233,8 @@ impl Holder {
 
     fn pause(&mut self, nodes: &[usize], ttl: Duration) -> Result<String, Failure> {
         if let Some(&node) = nodes.iter().find(|&&node| !self.fleet.nodes[node].is_up()) {
-            let name = self.fleet.nodes[node].name();
-            return Err(Failure::refused(format!("{name} does not run"), format!("unsplit devnet restart {name}")));
+            let message = format!("{} does not run", self.list(&[node]));
+            return Err(Failure::refused(message, format!("start it: {}", self.restart_command(&[node]))));
         }
         nodes.iter().for_each(|&node| self.fleet.nodes[node].pause());
         Ok(self.inject(format!("pause {}", self.list(nodes)), Kind::Pause(nodes.to_vec()), ttl))
@@ -269,7 +275,8 @@ impl Holder {
             .partition::<Vec<_>, _>(|fault| id.is_none_or(|id| id == fault.id));
         self.faults = kept;
         if let (Some(id), []) = (id, ended.as_slice()) {
-            return Err(Failure::not_found(format!("there is no fault {id}"), "list them: unsplit devnet faults"));
+            let help = format!("list them: unsplit devnet faults --dir {}", self.dir.display());
+            return Err(Failure::not_found(format!("there is no fault {id}"), help));
         }
         let texts: Vec<String> = ended.iter().map(|fault| fault.text.clone()).collect();
         self.end(ended).await?;
@@ -359,11 +366,9 @@ impl Holder {
     /// One look at everything that can change by itself.
     pub(crate) async fn look_after(&mut self) {
         for (node, status) in self.fleet.reap() {
-            let name = self.fleet.nodes[node].name();
-            self.output.talk(&format!(
-                "{name} ended by itself ({}); start it again with: unsplit devnet restart {name}",
-                fleet::describe(status)
-            ));
+            let (name, how) = (self.list(&[node]), fleet::describe(status));
+            self.output
+                .talk(&format!("{name} ended by itself ({how}); to start again: {}", self.restart_command(&[node])));
             self.forget_posts(&[node]);
             self.faults.retain_mut(|fault| fault.kind.is_cuts() || fault.spares(&[node]));
         }

@@ -21,7 +21,10 @@ pub(crate) fn write(dir: &Path, count: usize, port_base: u16, sets: &[String]) -
     check_new_ports(count, port_base)?;
     let members = members(count, port_base, has_loopback_range());
     let chain_id = testnet::random_chain_id("devnet")?;
-    let plan = Plan { dir: dir.into(), chain_id, members, accounts: count, sets: sets.to_vec() };
+    // These logs are read by people, through `devnet logs`; whoever wants JSON says so with --set.
+    let sets = std::iter::once("log.format=compact").chain(sets.iter().map(String::as_str));
+    let sets = sets.map(str::to_owned).collect();
+    let plan = Plan { dir: dir.into(), chain_id, members, accounts: count, sets };
     testnet::write(&plan)?;
     let record = record(&plan)?;
     record.save()?;
@@ -67,6 +70,7 @@ fn record(plan: &Plan) -> Result<Record, Failure> {
             log: folder.join("log"),
             listen: member.listen.to_string(),
             state: State::Stopped,
+            ended: None,
         }
     };
     Ok(Record {

@@ -41,6 +41,19 @@ pub(crate) struct NodeRecord {
     /// Where peers connect to.
     pub(crate) listen: String,
     pub(crate) state: State,
+    /// How it ended by itself, or was killed from outside; absent otherwise.
+    #[serde(default)]
+    pub(crate) ended: Option<String>,
+}
+
+impl NodeRecord {
+    /// `dead (exit code 3)`.
+    pub(crate) fn condition(&self) -> String {
+        match &self.ended {
+            Some(how) => format!("{} ({how})", self.state.word()),
+            None => self.state.word().to_owned(),
+        }
+    }
 }
 
 /// How a validator's process is.
@@ -60,7 +73,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    pub(crate) fn word(self) -> &'static str {
+    fn word(self) -> &'static str {
         match self {
             Self::Running => "running",
             Self::Paused => "paused",

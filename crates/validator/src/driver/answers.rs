@@ -96,17 +96,16 @@ where
             return None;
         }
         if height == Height(0) {
-            let genesis = Block::new(ledger::Block::genesis(&self.settings.genesis));
-            return Some(view(&genesis, &self.settings.roster));
+            return Some(view(&self.settings.genesis, &self.settings.roster));
         }
         Some(view(self.block(height).await?.inner(), &self.settings.roster))
     }
 
     fn cut(&mut self, request: &CutRequest) -> Result<api::Cut, Refusal> {
-        if !self.settings.genesis.chain_id.is_devnet() {
+        if !self.settings.chain.is_devnet() {
             return Err(Refusal {
                 code: "not_a_devnet",
-                detail: format!("chain {} takes no injected faults", self.settings.genesis.chain_id),
+                detail: format!("chain {} takes no injected faults", self.settings.chain),
                 help: "faults can only be injected on chains whose id contains `devnet`".into(),
                 class: RefusalClass::Forbidden,
             });
@@ -216,7 +215,7 @@ where
             schema: "unsplit.status/1".into(),
             name: self.settings.roster.name(&self.settings.me),
             key: self.settings.me.to_string(),
-            chain_id: self.settings.genesis.chain_id.to_string(),
+            chain_id: self.settings.chain.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
             finality: finality(why.finality),
             duty: self.duty,

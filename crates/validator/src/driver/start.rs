@@ -23,8 +23,7 @@ where
         let processed =
             Height(self.parts.marshal.get_processed().await.map_or(0, |processed| processed.height().get()));
         self.tip = processed.0;
-        let mut state =
-            self.confirmed_checkpoint(processed).await.unwrap_or_else(|| State::genesis(&self.settings.genesis));
+        let mut state = self.confirmed_checkpoint(processed).await.unwrap_or_else(|| self.parts.ledger.finalized());
         let from = state.height();
         while state.height() < processed {
             let height = state.height().next().ok_or("heights are used up")?;
@@ -51,14 +50,13 @@ where
         for height in
             self.settings.checkpoints.heights(&self.context).await.into_iter().filter(|height| *height < processed)
         {
-            let state =
-                match self.settings.checkpoints.read(&self.context, &self.settings.genesis.chain_id, height).await {
-                    Ok(state) => state,
-                    Err(problem) => {
-                        warn!(%height, %problem, "checkpoint passed over");
-                        continue;
-                    }
-                };
+            let state = match self.settings.checkpoints.read(&self.context, &self.settings.chain, height).await {
+                Ok(state) => state,
+                Err(problem) => {
+                    warn!(%height, %problem, "checkpoint passed over");
+                    continue;
+                }
+            };
             let confirmed = match height.next() {
                 Some(next) => self.block(next).await.is_some_and(|block| {
                     block.inner().ledger().parent_state_root == state.root()

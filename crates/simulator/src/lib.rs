@@ -1,0 +1,38 @@
+//! A world to test in: whole validators, unchanged, on a deterministic runtime and simulated links.
+//!
+//! A [`Scenario`] says what happens: how many nodes, which links, what load, which faults at which time, and what must
+//! hold. [`run`] plays it with a seed and gives a [`Report`]; the same scenario and seed give the same run, byte for byte,
+//! so a failure is repeated by its seed alone. [`sweep`] plays many seeds.
+//!
+//! - `scenario`: what is played, read from TOML
+//! - `plan`: which fault happens when, for this seed?
+//! - `world`: who takes part, and with which keys?
+//! - `session`: the nodes, from power on to power off
+//! - `links`: who reaches whom?
+//! - `load`: clients that want their transfers to become final
+//! - `tap`, `ballots`: which votes went over the wire, and do any contradict each other?
+//! - `book`: what nodes and clients were seen to claim
+//! - `chain`: are the blocks that nodes hold in order, certified, and without loss?
+//! - `report`, `sweep`: what came of it, for one seed and for many
+//!
+//! The checkers are written apart from the code that they check: they have their own quorum arithmetic, their own sum of
+//! balances, and look at signatures themselves.
+
+#![forbid(unsafe_code)]
+
+mod ballots;
+mod book;
+mod chain;
+mod links;
+mod load;
+mod plan;
+mod report;
+mod scenario;
+mod session;
+mod sweep;
+mod tap;
+mod world;
+
+pub use report::{Checker, Report, Violation};
+pub use scenario::{Fault, Kind, Links, Load, Scenario, ScenarioError, Swarm, scenarios};
+pub use sweep::{Failure, SweepReport, run, sweep};

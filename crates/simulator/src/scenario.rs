@@ -1,0 +1,475 @@
+//! What is played, read from TOML.
+//!
+//! Files are in `scenarios/` at the top of the repository. A wrong file is refused with the line, or with the entry and
+//! what it should be.
+
+use crate::Checker;
+use serde::{Deserialize, Deserializer, de};
+use std::time::Duration;
+
+/// The scenarios that come with this program.
+const FILES: [&str; 13] = [
+    include_str!("../../../scenarios/four-nodes.toml"),
+    include_str!("../../../scenarios/crash-f.toml"),
+    include_str!("../../../scenarios/crash-beyond-f.toml"),
+    include_str!("../../../scenarios/split-with-quorum.toml"),
+    include_str!("../../../scenarios/split-without-quorum.toml"),
+    include_str!("../../../scenarios/one-way.toml"),
+    include_str!("../../../scenarios/lose-guard.toml"),
+    include_str!("../../../scenarios/lose-guards-beyond-f.toml"),
+    include_str!("../../../scenarios/lose-journals.toml"),
+    include_str!("../../../scenarios/power-loss.toml"),
+    include_str!("../../../scenarios/swarm.toml"),
+    include_str!("../../../scenarios/swarm-seven.toml"),
+    include_str!("../../../scenarios/canary.toml"),
+];
+
+/// A simulation of more nodes is slower than anyone waits for.
+const NODES_MAX: usize = 100;
+
+/// A crashed task gives its files back only when the runtime gets to it; nothing real restarts faster either.
+pub(crate) const DOWN_MIN: Duration = Duration::from_millis(300);
+
+/// What is played.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called.
+    pub name: String,
+    /// What it shows, in a sentence.
+    pub about: String,
+    /// How many validators: `n0`, `n1` and so on.
+    pub nodes: usize,
+    /// How long it lasts. What an expectation needs beyond that (healing, convergence) comes on top.
+    #[serde(deserialize_with = "duration")]
+    pub duration: Duration,
+    /// Least time between two blocks. Wide by default: a run is worth its faults, and a block costs more than a second of
+    /// waiting.
+    #[serde(default = "block_time", deserialize_with = "duration")]
+    pub block_time: Duration,
+    /// The network without faults.
+    #[serde(default)]
+    pub links: Links,
+    /// What clients do.
+    #[serde(default)]
+    pub load: Load,
+    /// Faults at fixed times.
+    #[serde(default, rename = "fault")]
+    entries: Vec<Entry>,
+    /// Faults drawn from the seed.
+    pub swarm: Option<Swarm>,
+    /// Nodes that run twice, with one key and a vote guard each, in two networks that do not know of each other. All other
+    /// nodes are dealt to the two networks in turn. No protocol survives more than f of these.
+    #[serde(default)]
+    twins: Vec<String>,
+    /// What must hold.
+    pub expect: Vec<Checker>,
+    /// Checkers that must find a violation: the scenario is there to show that they can.
+    #[serde(default)]
+    pub must_fail: Vec<Checker>,
+    #[serde(skip)]
+    faults: Vec<(Duration, Fault)>,
+    #[serde(skip)]
+    twin_nodes: Vec<usize>,
+}
+
+/// `[links]`: the network without faults.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Links {
+    /// Mean time from one node to another.
+    #[serde(deserialize_with = "duration")]
+    pub latency: Duration,
+    /// Its standard deviation.
+    #[serde(deserialize_with = "duration")]
+    pub jitter: Duration,
+    /// The share of messages that are lost, from 0 to 1.
+    #[serde(deserialize_with = "share")]
+    pub loss: f64,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { latency: Duration::from_millis(20), jitter: Duration::from_millis(5), loss: 0.0 }
+    }
+}
+
+/// `[load]`: what clients do.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Load {
+    /// Transfers signed per second, over all accounts.
+    pub transfers_per_second: u32,
+    /// Accounts, each with a client of its own.
+    pub accounts: usize,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { transfers_per_second: 20, accounts: 8 }
+    }
+}
+
+/// `[swarm]`: faults drawn from the seed, while the scenario lasts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swarm {
+    /// How many faults at most.
+    pub faults_max: usize,
+    /// How long a fault lasts at most.
+    #[serde(deserialize_with = "duration")]
+    pub lasts_max: Duration,
+    /// What is drawn from.
+    pub kinds: Vec<Kind>,
+    /// Whether up to f nodes may be left down, or without their vote guard, when everything else is healed.
+    #[serde(default)]
+    pub permanent: bool,
+}
+
+/// The kinds of faults, as a scenario names them.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// See [`Fault::Crash`].
+    Crash,
+    /// See [`Fault::Restart`].
+    Restart,
+    /// See [`Fault::Partition`].
+    Partition,
+    /// See [`Fault::OneWay`].
+    OneWay,
+    /// See [`Fault::Loss`].
+    Loss,
+    /// See [`Fault::Delay`].
+    Delay,
+    /// See [`Fault::Heal`].
+    Heal,
+    /// See [`Fault::WipeJournal`].
+    WipeJournal,
+    /// See [`Fault::LoseGuard`].
+    LoseGuard,
+    /// See [`Fault::DamageGuard`].
+    DamageGuard,
+    /// See [`Fault::RotGuard`].
+    RotGuard,
+    /// See [`Fault::PowerLoss`].
+    PowerLoss,
+}
+
+/// `[[fault]]` as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    #[serde(deserialize_with = "duration")]
+    at: Duration,
+    kind: Kind,
+    #[serde(default)]
+    nodes: Vec<String>,
+    #[serde(default)]
+    groups: Vec<Vec<String>>,
+    #[serde(default)]
+    from: Vec<String>,
+    #[serde(default)]
+    to: Vec<String>,
+    #[serde(default, rename = "for", deserialize_with = "maybe_duration")]
+    lasts: Option<Duration>,
+    #[serde(default, deserialize_with = "maybe_share")]
+    loss: Option<f64>,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    delay: Option<Duration>,
+}
+
+/// What goes wrong. Nodes are counted from 0; without a `lasts` it stays so until it is mended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fault {
+    /// Nodes are gone from one moment to the next, and come back.
+    Crash {
+        /// Which.
+        nodes: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Nodes that are down come back.
+    Restart {
+        /// Which.
+        nodes: Vec<usize>,
+    },
+    /// Nodes reach only their own group. Those in no group are one of their own.
+    Partition {
+        /// The groups.
+        groups: Vec<Vec<usize>>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Some nodes are not heard by some others.
+    OneWay {
+        /// Who is not heard.
+        from: Vec<usize>,
+        /// By whom.
+        to: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Messages from and to some nodes are lost.
+    Loss {
+        /// Whose.
+        nodes: Vec<usize>,
+        /// What share of them.
+        loss: f64,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Messages from and to some nodes take longer.
+    Delay {
+        /// Whose.
+        nodes: Vec<usize>,
+        /// How much longer.
+        delay: Duration,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// All links are as they were, and all nodes come back.
+    Heal,
+    /// Nodes crash and lose the engine's record of their votes.
+    WipeJournal {
+        /// Which.
+        nodes: Vec<usize>,
+        /// How long they are down.
+        lasts: Duration,
+    },
+    /// Nodes crash and lose their vote guard, both copies.
+    LoseGuard {
+        /// Which.
+        nodes: Vec<usize>,
+        /// How long they are down.
+        lasts: Duration,
+    },
+    /// Nodes crash and a bit rots in both copies of their vote guard.
+    DamageGuard {
+        /// Which.
+        nodes: Vec<usize>,
+        /// How long they are down.
+        lasts: Duration,
+    },
+    /// Nodes crash and a bit rots in one copy of their vote guard, which the other copy makes good.
+    RotGuard {
+        /// Which.
+        nodes: Vec<usize>,
+        /// How long they are down.
+        lasts: Duration,
+    },
+    /// All nodes lose power at once: what was not synced is lost or torn. They start again at once.
+    PowerLoss,
+}
+
+/// Why a scenario cannot be played.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ScenarioError {
+    /// Not TOML, or not of this shape; the text shows the line.
+    #[error("{0}")]
+    Toml(String),
+    /// An entry makes no sense.
+    #[error("{entry}: {problem}")]
+    Entry {
+        /// Which.
+        entry: String,
+        /// What is wrong, and how to mend it.
+        problem: String,
+    },
+}
+
+impl Scenario {
+    /// Reads the text of a scenario file.
+    ///
+    /// # Errors
+    /// See [`ScenarioError`].
+    pub fn parse(text: &str) -> Result<Self, ScenarioError> {
+        let mut scenario: Self =
+            toml::from_str(text).map_err(|error| ScenarioError::Toml(error.to_string().trim_end().into()))?;
+        scenario.check()?;
+        let nodes = scenario.nodes;
+        for (index, entry) in std::mem::take(&mut scenario.entries).into_iter().enumerate() {
+            let name = format!("[[fault]] {} ({:?} at {:?})", index + 1, entry.kind, entry.at);
+            let problem = |problem| ScenarioError::Entry { entry: name.clone(), problem };
+            if entry.at >= scenario.duration {
+                return Err(problem(format!("comes after the scenario has ended, {:?}", scenario.duration)));
+            }
+            let at = entry.at;
+            scenario.faults.push((at, entry.read(nodes).map_err(problem)?));
+        }
+        scenario.faults.sort_by_key(|(at, _)| *at);
+        scenario.twin_nodes = numbers(&scenario.twins, nodes)
+            .map_err(|problem| ScenarioError::Entry { entry: "twins".into(), problem })?;
+        Ok(scenario)
+    }
+
+    /// The scenario with this name, of those that come with this program.
+    pub fn named(name: &str) -> Option<Self> {
+        scenarios().into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Faults at fixed times, in order.
+    pub fn faults(&self) -> &[(Duration, Fault)] {
+        &self.faults
+    }
+
+    /// Nodes that run twice.
+    pub fn twins(&self) -> &[usize] {
+        &self.twin_nodes
+    }
+
+    /// Whether this is expected to hold.
+    pub fn expects(&self, checker: Checker) -> bool {
+        self.expect.contains(&checker)
+    }
+
+    fn check(&self) -> Result<(), ScenarioError> {
+        let check = |holds: bool, entry: &str, problem: String| match holds {
+            true => Ok(()),
+            false => Err(ScenarioError::Entry { entry: entry.into(), problem }),
+        };
+        check((1..=NODES_MAX).contains(&self.nodes), "nodes", format!("must be 1 to {NODES_MAX}, not {}", self.nodes))?;
+        check(self.load.accounts >= 2, "[load] accounts", "must be at least 2: transfers need a recipient".into())?;
+        check(!self.expect.is_empty(), "expect", "must name what has to hold".into())?;
+        check(self.duration >= Duration::from_secs(1), "duration", "must be at least 1s".into())?;
+        if let Some(swarm) = &self.swarm {
+            check(!swarm.kinds.is_empty(), "[swarm] kinds", "must name what is drawn from".into())?;
+            let lasts = format!("must be at least {DOWN_MIN:?}");
+            check(swarm.lasts_max >= DOWN_MIN, "[swarm] lasts_max", lasts)?;
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn read(self, count: usize) -> Result<Fault, String> {
+        let (kind, lasts) = (self.kind, self.lasts);
+        let named = |list: &[String], field: &str| match list.is_empty() {
+            true => Err(format!("needs {field} = [\"n0\", ...]")),
+            false => numbers(list, count),
+        };
+        let nodes = || named(&self.nodes, "nodes");
+        let down = || match lasts {
+            Some(lasts) if lasts >= DOWN_MIN => Ok(lasts),
+            Some(lasts) => Err(format!("for ({lasts:?}) must be at least {DOWN_MIN:?}")),
+            None => Err("needs for = \"5s\"".into()),
+        };
+        Ok(match kind {
+            Kind::Crash if lasts.is_none() => Fault::Crash { nodes: nodes()?, lasts },
+            Kind::Crash => Fault::Crash { nodes: nodes()?, lasts: Some(down()?) },
+            Kind::Restart => Fault::Restart { nodes: nodes()? },
+            Kind::Partition => {
+                if self.groups.is_empty() {
+                    return Err("needs groups = [[\"n0\"], ...]".into());
+                }
+                let groups = self.groups.iter().map(|group| numbers(group, count)).collect::<Result<Vec<_>, _>>()?;
+                let mut all: Vec<usize> = groups.concat();
+                all.sort_unstable();
+                if let Some(twice) = all.windows(2).find(|pair| pair[0] == pair[1]) {
+                    return Err(format!("n{} is in two groups", twice[0]));
+                }
+                Fault::Partition { groups, lasts }
+            }
+            Kind::OneWay => Fault::OneWay { from: named(&self.from, "from")?, to: named(&self.to, "to")?, lasts },
+            Kind::Loss => Fault::Loss { nodes: nodes()?, loss: self.loss.ok_or("needs loss = 0.1")?, lasts },
+            Kind::Delay => Fault::Delay { nodes: nodes()?, delay: self.delay.ok_or("needs delay = \"100ms\"")?, lasts },
+            Kind::Heal => Fault::Heal,
+            Kind::WipeJournal => Fault::WipeJournal { nodes: nodes()?, lasts: down()? },
+            Kind::LoseGuard => Fault::LoseGuard { nodes: nodes()?, lasts: down()? },
+            Kind::DamageGuard => Fault::DamageGuard { nodes: nodes()?, lasts: down()? },
+            Kind::RotGuard => Fault::RotGuard { nodes: nodes()?, lasts: down()? },
+            Kind::PowerLoss => Fault::PowerLoss,
+        })
+    }
+}
+
+/// The scenarios that come with this program.
+///
+/// # Panics
+/// Never: a test reads them all.
+pub fn scenarios() -> Vec<Scenario> {
+    FILES.iter().map(|text| Scenario::parse(text).expect("the scenarios of this program are in order")).collect()
+}
+
+fn numbers(names: &[String], count: usize) -> Result<Vec<usize>, String> {
+    let number = |name: &String| {
+        let number = name.strip_prefix('n').and_then(|digits| digits.parse().ok()).filter(|number| *number < count);
+        number.ok_or_else(|| format!("there is no node {name:?}, there are n0 to n{}", count - 1))
+    };
+    names.iter().map(number).collect()
+}
+
+const fn block_time() -> Duration {
+    Duration::from_millis(200)
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: Option<u32> = number.parse().ok();
+    match (number, unit) {
+        (Some(number), "ms") => Ok(Duration::from_millis(number.into())),
+        (Some(number), "s") => Ok(Duration::from_secs(number.into())),
+        (Some(number), "m") => Ok(Duration::from_secs(60 * u64::from(number))),
+        (_, _) => Err(de::Error::custom(format!("{text:?} is no duration; write \"250ms\", \"10s\" or \"2m\""))),
+    }
+}
+
+fn maybe_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
+}
+
+fn share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let share = f64::deserialize(deserializer)?;
+    if (0.0..=1.0).contains(&share) {
+        return Ok(share);
+    }
+    Err(de::Error::custom(format!("{share} is no share; it must be from 0 to 1")))
+}
+
+fn maybe_share<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    share(deserializer).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "name = \"x\"\nabout = \"y\"\nnodes = 4\nduration = \"10s\"\nexpect = [\"agreement\"]\n";
+
+    /// What does reading a scenario with these lines added say?
+    fn check(lines: &str, says: &str) {
+        let error = Scenario::parse(&format!("{HEAD}{lines}")).expect_err("refused").to_string();
+        assert!(error.contains(says), "{error}");
+    }
+
+    #[test]
+    fn all_scenarios_can_be_read_and_have_names_of_their_own() {
+        let mut names: Vec<String> = scenarios().into_iter().map(|scenario| scenario.name).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), FILES.len());
+    }
+
+    #[test]
+    fn a_typo_is_shown_with_line_and_caret() {
+        check("[links]\nlatencies = \"5ms\"\n", "line 7");
+        check("[links]\nlatencies = \"5ms\"\n", "^^^^^^^^^");
+        check("[[fault]]\nat = \"1s\"\nkind = \"crush\"\n", "unknown variant `crush`");
+        check("[links]\nlatency = \"5 minutes\"\n", "\"5 minutes\" is no duration");
+        check("[links]\nloss = 1.5\n", "1.5 is no share");
+    }
+
+    #[test]
+    fn a_fault_that_makes_no_sense_is_named_with_what_it_should_be() {
+        check("[[fault]]\nat = \"1s\"\nkind = \"crash\"\n", "[[fault]] 1 (Crash at 1s): needs nodes");
+        check(
+            "[[fault]]\nat = \"1s\"\nkind = \"crash\"\nnodes = [\"n4\"]\n",
+            "there is no node \"n4\", there are n0 to n3",
+        );
+        check("[[fault]]\nat = \"10s\"\nkind = \"heal\"\n", "comes after the scenario has ended");
+        check("[[fault]]\nat = \"1s\"\nkind = \"lose_guard\"\nnodes = [\"n1\"]\nfor = \"1ms\"\n", "must be at least");
+        check("[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n1\"], [\"n1\"]]\n", "n1 is in two groups");
+    }
+}

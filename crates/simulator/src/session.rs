@@ -1,0 +1,684 @@
+//! The nodes, from power on to power off.
+
+use crate::{
+    Checker,
+    ballots::Ballots,
+    book::Book,
+    chain::{self, Chain},
+    links::{Link, Topology},
+    load::{self, Directory, Load},
+    plan::{Action, Loss, Step},
+    scenario::DOWN_MIN,
+    tap::{Look, Tap},
+    world::World,
+};
+use api::{Duty, EventKind, EventLog, Finality, Heard, Snapshot};
+use commonware_cryptography::ed25519::PublicKey;
+use commonware_p2p::simulated::{self, Control, Manager, Oracle, Receiver, Sender};
+use commonware_runtime::{
+    Blob as _, Clock as _, Handle, ReadOptions, Spawner as _, Storage as _, Supervisor as _, WriteOptions,
+    deterministic::Context,
+};
+use commonware_utils::{NZUsize, Probability, sync::Mutex};
+use futures::FutureExt as _;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
+use validator::{
+    CHANNELS, Identity, Network, Node,
+    chain::{Ledger, digest},
+};
+
+/// How often it is looked after the nodes.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Without a quorum for so long, every node must say so: the time to miss a peer, and some.
+const SAID_WITHIN: Duration = Duration::from_secs(8);
+
+/// A node that is up for less may still be starting.
+const STARTED_BEFORE: Duration = Duration::from_secs(12);
+
+/// The first block after the healing comes within so much. Views that were given up one after another end with the next
+/// retry, and up to f dead leaders may follow.
+const RESUMED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Everyone has met at one state within so much, with nothing left waiting.
+const CONVERGED_WITHIN: Duration = Duration::from_secs(60);
+
+/// With a quorum there all the time, blocks are never further apart: a dead leader and a lost vote or two.
+const GAP_MAX: Duration = Duration::from_secs(6);
+
+/// Blocks are over so soon after the start that the first gap means nothing.
+const BLOCKS_MIN: u64 = 3;
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    PowerLoss,
+    Done,
+}
+
+/// What outlives a power loss: the outside observer's notes, and what is still to come.
+pub(crate) struct Run {
+    pub(crate) world: Arc<World>,
+    pub(crate) book: Arc<Mutex<Book>>,
+    pub(crate) load: Arc<Mutex<Load>>,
+    pub(crate) ballots: Arc<Mutex<Ballots>>,
+    pub(crate) done: Vec<String>,
+    pub(crate) now: Duration,
+    pub(crate) resumed: Option<Duration>,
+    pub(crate) converged: Option<Duration>,
+    pub(crate) audit: String,
+    steps: VecDeque<Step>,
+    topology: Topology,
+    slots: Vec<Slot>,
+    halted: Option<Duration>,
+}
+
+/// An instance, up or down.
+#[derive(Clone, Debug)]
+struct Slot {
+    up: bool,
+    starts: u64,
+    changed: Duration,
+    guard: Guard,
+}
+
+/// What became of a vote guard.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Guard {
+    Whole,
+    /// It was taken, and its node has not been seen to observe yet.
+    Lost,
+    /// Its node observes.
+    Observed,
+    /// Its node votes again.
+    Regained,
+}
+
+impl Run {
+    pub(crate) fn new(world: World) -> Self {
+        let namespace = validator::validator::namespace(&world.genesis);
+        let slot = Slot { up: true, starts: 0, changed: Duration::ZERO, guard: Guard::Whole };
+        Self {
+            book: Arc::default(),
+            load: Arc::new(Mutex::new(Load::new(world.accounts.len()))),
+            ballots: Arc::new(Mutex::new(Ballots::new(namespace, world.participants()))),
+            done: Vec::new(),
+            now: Duration::ZERO,
+            resumed: None,
+            converged: None,
+            audit: String::new(),
+            steps: world.plan.steps.clone(),
+            topology: Topology::new(world.scenario.nodes, world.scenario.links.clone()),
+            slots: vec![slot; world.instances.len()],
+            halted: None,
+            world: Arc::new(world),
+        }
+    }
+
+    /// Starts of nodes after their first.
+    pub(crate) fn restarts(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.starts.saturating_sub(1)).sum()
+    }
+
+    pub(crate) fn accuse(&self, checker: Checker, what: String) {
+        self.book.lock().accuse(checker, milliseconds(self.now), what);
+    }
+
+    /// Plays until the power fails or everything is done and checked.
+    pub(crate) async fn play(&mut self, context: Context) -> End {
+        let mut session = Session::power_on(context, self).await;
+        let end = session.act().await;
+        if end == End::Done {
+            session.close().await;
+            session.check().await;
+        }
+        session.look().await;
+        self.audit = session.context.auditor().state();
+        end
+    }
+}
+
+struct Running {
+    node: Node,
+    watcher: Handle<()>,
+}
+
+/// One side of the world: a network that knows of no other.
+struct Side {
+    oracle: Oracle<PublicKey, Context>,
+    links: BTreeMap<(usize, usize), Link>,
+}
+
+struct Session<'a> {
+    context: Context,
+    run: &'a mut Run,
+    sides: Vec<Side>,
+    nodes: Vec<Option<Running>>,
+    directory: Directory,
+}
+
+type Ends = Network<
+    Tap<Sender<PublicKey, Context>>,
+    Receiver<PublicKey>,
+    Control<PublicKey, Context>,
+    Manager<PublicKey, Context>,
+>;
+
+impl<'a> Session<'a> {
+    async fn power_on(context: Context, run: &'a mut Run) -> Self {
+        let world = run.world.clone();
+        let count = world.instances.len();
+        let mut sides = Vec::new();
+        for side in 0..=world.instances.iter().map(|instance| instance.side).max().unwrap_or(0) {
+            let config = simulated::Config {
+                max_size: validator::validator::message_bytes_max(world.keys.len()),
+                max_peers_per_set: NonZeroUsize::new(world.keys.len()).expect("there are nodes"),
+                disconnect_on_block: true,
+                tracked_peer_sets: NZUsize!(1),
+            };
+            let label = context.child("network").with_attribute("side", side);
+            let (network, oracle) = simulated::Network::new_with_peers(label, config, world.participants()).await;
+            network.start();
+            sides.push(Side { oracle, links: BTreeMap::new() });
+        }
+        let directory: Directory = Arc::new(Mutex::new(vec![None; count]));
+        let nodes = (0..count).map(|_| None).collect();
+        let mut session = Self { context, run, sides, nodes, directory };
+        session.link().await;
+        for index in 0..count {
+            if session.run.slots[index].up {
+                session.start(index).await;
+            }
+        }
+        for account in 0..world.accounts.len() {
+            let (load, directory) = (session.run.load.clone(), session.directory.clone());
+            let client = session.context.child("client").with_attribute("account", account);
+            let world = world.clone();
+            client.spawn(move |context| load::client(context, world, account, load, directory));
+        }
+        session
+    }
+
+    /// Takes the steps that are due until the scenario is over or the power fails.
+    async fn act(&mut self) -> End {
+        loop {
+            self.clock();
+            while self.run.steps.front().is_some_and(|step| step.at <= self.run.now) {
+                let Some(step) = self.run.steps.pop_front() else { break };
+                if self.take(step).await == End::PowerLoss {
+                    return End::PowerLoss;
+                }
+            }
+            self.look().await;
+            let left = self.run.world.scenario.duration.saturating_sub(self.run.now);
+            if left.is_zero() {
+                return End::Done;
+            }
+            let next = self.run.steps.front().map_or(TICK, |step| step.at.saturating_sub(self.run.now));
+            self.context.sleep(left.min(TICK).min(next)).await;
+        }
+    }
+
+    async fn take(&mut self, step: Step) -> End {
+        if let Some(later) = self.too_early(&step.action) {
+            let at = self.run.steps.partition_point(|other| other.at <= later);
+            self.run.steps.insert(at, Step { at: later, ..step });
+            return End::Done;
+        }
+        self.ask_why();
+        self.run.done.push(step.to_string());
+        match step.action {
+            Action::Stop(node) => self.stop(node),
+            Action::Start(node) => self.start_node(node).await,
+            Action::Lose(node, loss) => self.lose(node, loss).await,
+            Action::Begin(id, fault) => {
+                self.run.topology.begin(id, fault);
+                self.link().await;
+            }
+            Action::End(id) => {
+                self.run.topology.end(id);
+                self.link().await;
+            }
+            Action::Heal => self.heal(&[], &[]).await,
+            Action::PowerLoss => {
+                self.run.book.lock().quorum(true);
+                return End::PowerLoss;
+            }
+        }
+        self.count_voters();
+        End::Done
+    }
+
+    /// When a node that was stopped a moment ago can be touched again.
+    fn too_early(&self, action: &Action) -> Option<Duration> {
+        let (Action::Start(node) | Action::Lose(node, _)) = action else { return None };
+        let stopped = self.slots_of(*node).filter(|slot| !slot.up && slot.starts > 0).map(|slot| slot.changed);
+        stopped.max().map(|stopped| stopped + DOWN_MIN).filter(|later| *later > self.run.now)
+    }
+
+    fn slots_of(&self, node: usize) -> impl Iterator<Item = &Slot> {
+        self.of(node).into_iter().map(|index| &self.run.slots[index])
+    }
+
+    /// The instances of a node.
+    fn of(&self, node: usize) -> Vec<usize> {
+        let instances = &self.run.world.instances;
+        (0..instances.len()).filter(|index| instances[*index].node == node).collect()
+    }
+
+    async fn heal(&mut self, down: &[usize], broken: &[usize]) {
+        self.run.topology.heal(broken);
+        self.link().await;
+        let nodes = self.run.topology.nodes();
+        if (0..nodes).any(|node| self.too_early(&Action::Start(node)).is_some()) {
+            self.context.sleep(DOWN_MIN).await;
+        }
+        for node in (0..nodes).filter(|node| !down.contains(node)) {
+            self.start_node(node).await;
+        }
+    }
+
+    async fn start_node(&mut self, node: usize) {
+        for index in self.of(node) {
+            if !self.run.slots[index].up {
+                self.start(index).await;
+            }
+        }
+    }
+
+    async fn start(&mut self, index: usize) {
+        self.clock();
+        let world = self.run.world.clone();
+        let instance = &world.instances[index];
+        let slot = &mut self.run.slots[index];
+        slot.starts += 1;
+        (slot.up, slot.changed) = (true, self.run.now);
+        let identity = Identity {
+            genesis: world.genesis.clone(),
+            key: world.keys[instance.node].clone(),
+            fresh: slot.starts == 1,
+            partition: instance.partition.clone(),
+        };
+        let label = self.context.child("node").with_attribute("name", &instance.name);
+        let label = label.with_attribute("incarnation", slot.starts);
+        let network = self.register(index).await;
+        match validator::start(label, identity, &world.config, network).await {
+            Ok(node) => {
+                let watch = self.context.child("watch").with_attribute("name", &instance.name);
+                let (name, book) = (instance.name.clone(), self.run.book.clone());
+                let (events, ledger) = (node.events.clone(), node.ledger.clone());
+                let watcher = watch.spawn(move |_| watch_blocks(name, events, ledger, book));
+                self.directory.lock()[index] = Some(node.requests.clone());
+                self.nodes[index] = Some(Running { node, watcher });
+            }
+            Err(problem) => self.run.accuse(Checker::StaysUp, format!("{} does not start: {problem}", instance.name)),
+        }
+    }
+
+    async fn register(&self, index: usize) -> Ends {
+        let instance = &self.run.world.instances[index];
+        let (key, oracle) = (self.run.world.public(instance.node), &self.sides[instance.side].oracle);
+        let control = oracle.control(key);
+        let mut channels = Vec::new();
+        for channel in CHANNELS {
+            let (inner, receiver) = control
+                .register(channel.id, channel.quota())
+                .await
+                .expect("the simulated network lives as long as this");
+            let look = match channel.id {
+                0 => Look::Votes,
+                1 => Look::Certificates,
+                _ => Look::Nothing,
+            };
+            channels.push((Tap { inner, look, ballots: self.run.ballots.clone() }, receiver));
+        }
+        let channels = channels.try_into().map_err(|_| ()).expect("one pair for each channel");
+        Network { channels, blocker: control, provider: oracle.manager() }
+    }
+
+    fn stop(&mut self, node: usize) {
+        for index in self.of(node) {
+            if let Some(running) = self.nodes[index].take() {
+                running.node.handle.abort();
+                // What it said before it was gone is heard first: the watcher has no further await in between.
+                running.watcher.abort();
+                self.hear_out(index, &running.node);
+            }
+            self.directory.lock()[index] = None;
+            let slot = &mut self.run.slots[index];
+            if slot.up {
+                (slot.up, slot.changed) = (false, self.run.now);
+            }
+        }
+    }
+
+    /// What a node has said and nobody has heard yet.
+    fn hear_out(&self, index: usize, node: &Node) {
+        let name = &self.run.world.instances[index].name;
+        let mut book = self.run.book.lock();
+        for event in node.events.since(0) {
+            hear(name, &event, &mut book);
+        }
+    }
+
+    async fn lose(&mut self, node: usize, loss: Loss) {
+        for index in self.of(node) {
+            if self.run.slots[index].up {
+                continue;
+            }
+            let partition = self.run.world.instances[index].partition.clone();
+            match loss {
+                Loss::Journal => self.remove(&format!("{partition}votes-0")).await,
+                Loss::Guard => {
+                    self.remove(&format!("{partition}guard-a")).await;
+                    self.remove(&format!("{partition}guard-b")).await;
+                }
+                // What is lost already stays so: the same bit flipped again would mend it.
+                Loss::GuardBits if matches!(self.run.slots[index].guard, Guard::Lost | Guard::Observed) => continue,
+                Loss::GuardBits => {
+                    self.flip(&format!("{partition}guard-a"), 2).await;
+                    self.flip(&format!("{partition}guard-b"), 2).await;
+                }
+                Loss::GuardBit => self.flip(&format!("{partition}guard-a"), 1).await,
+            }
+            if matches!(loss, Loss::Guard | Loss::GuardBits) {
+                self.run.slots[index].guard = Guard::Lost;
+            }
+        }
+    }
+
+    async fn remove(&self, partition: &str) {
+        // Nothing there to lose is fine: the node may never have come so far.
+        let _ = self.context.remove(partition, None).await;
+    }
+
+    /// Flips one bit in the header of every file, so that no file passes for one with a torn end.
+    async fn flip(&self, partition: &str, bit: u8) {
+        for name in self.context.scan(partition).await.unwrap_or_default() {
+            let (blob, length) = self.context.open(partition, &name).await.expect("a file of a stopped node opens");
+            let at = length.min(64) / 2;
+            let bytes = blob.read_at(at, 1, ReadOptions::default()).await.expect("a file can be read").coalesce();
+            let flipped = vec![bytes.as_ref()[0] ^ bit];
+            blob.write_at(at, flipped, WriteOptions::SYNC).await.expect("a file can be written");
+        }
+    }
+
+    /// Makes the links what the topology says.
+    async fn link(&mut self) {
+        let world = self.run.world.clone();
+        for (number, side) in self.sides.iter_mut().enumerate() {
+            let here = |node: usize| world.instances.iter().any(|it| it.node == node && it.side == number);
+            for (from, to) in (0..world.keys.len()).flat_map(|from| (0..world.keys.len()).map(move |to| (from, to))) {
+                if from == to || !here(from) || !here(to) {
+                    continue;
+                }
+                let (wanted, present) = (self.run.topology.link(from, to), side.links.get(&(from, to)));
+                if wanted.as_ref() == present {
+                    continue;
+                }
+                let (sender, receiver) = (world.public(from), world.public(to));
+                if present.is_some() {
+                    side.oracle.remove_link(sender.clone(), receiver.clone()).await.expect("the link was added");
+                    side.links.remove(&(from, to));
+                }
+                if let Some(link) = wanted {
+                    side.oracle.add_link(sender, receiver, simulate(&link)).await.expect("the link was removed");
+                    side.links.insert((from, to), link);
+                }
+            }
+        }
+    }
+
+    fn clock(&mut self) {
+        self.run.now = self.context.current().duration_since(World::start_time()).unwrap_or_default();
+    }
+
+    /// Looks after the nodes: did one end, observe, or contradict itself?
+    async fn look(&mut self) {
+        self.clock();
+        for index in 0..self.nodes.len() {
+            let Some(running) = &mut self.nodes[index] else { continue };
+            let name = &self.run.world.instances[index].name;
+            if let Some(ended) = (&mut running.node.handle).now_or_never() {
+                self.run.accuse(Checker::StaysUp, format!("{name} ended by itself: {ended:?}"));
+                self.nodes[index] = None;
+                self.directory.lock()[index] = None;
+                continue;
+            }
+            let duty = running.node.snapshot.borrow().status.duty;
+            let slot = &mut self.run.slots[index];
+            slot.guard = match (slot.guard, duty) {
+                (Guard::Lost, Duty::Observing) => Guard::Observed,
+                (Guard::Observed, Duty::Voting) => Guard::Regained,
+                (guard, _) => guard,
+            };
+        }
+        for contradiction in self.run.ballots.lock().take_contradictions() {
+            self.run.accuse(Checker::NoConflictingVotes, contradiction);
+        }
+        self.count_voters();
+    }
+
+    /// Tells the book whether a quorum of voters is connected.
+    fn count_voters(&mut self) {
+        let slots = &self.run.slots;
+        let votes = |index: &usize| {
+            let slot = &slots[*index];
+            slot.up && !matches!(slot.guard, Guard::Lost | Guard::Observed)
+        };
+        let voters: Vec<usize> =
+            (0..slots.len()).filter(votes).map(|index| self.run.world.instances[index].node).collect();
+        let twins = !self.run.world.scenario.twins().is_empty();
+        let there = twins || !self.run.topology.without_quorum(&voters, self.run.world.quorum());
+        self.run.halted = if there { None } else { Some(self.run.halted.unwrap_or(self.run.now)) };
+        self.run.book.lock().quorum(there);
+    }
+
+    /// After a while without a quorum, every node says that finality is halted, and what would mend it.
+    fn ask_why(&self) {
+        let run = &self.run;
+        if !run.world.scenario.expects(Checker::SaysWhy)
+            || run.halted.is_none_or(|halted| run.now.saturating_sub(halted) < SAID_WITHIN)
+        {
+            return;
+        }
+        let observers = run.slots.iter().filter(|slot| matches!(slot.guard, Guard::Lost | Guard::Observed)).count();
+        let lost_beyond_f = observers > run.world.keys.len() - run.world.quorum();
+        for (index, running) in self.nodes.iter().enumerate() {
+            let Some(running) = running else { continue };
+            if run.now.saturating_sub(run.slots[index].changed) < STARTED_BEFORE {
+                continue;
+            }
+            let snapshot = running.node.snapshot.borrow().clone();
+            if let Some(what) = misses(&snapshot, lost_beyond_f) {
+                run.accuse(Checker::SaysWhy, format!("{} {what}", run.world.instances[index].name));
+            }
+        }
+    }
+
+    /// Heals what can be healed and waits for everyone to meet.
+    async fn close(&mut self) {
+        self.ask_why();
+        let world = self.run.world.clone();
+        if world.scenario.expects(Checker::ProgressThroughout) {
+            self.check_gaps();
+        }
+        if world.scenario.swarm.is_none() && world.scenario.expects(Checker::Halts) && self.run.book.lock().halts() == 0
+        {
+            self.run
+                .accuse(Checker::Halts, "the quorum was never away: the scenario does not show what it says".into());
+        }
+        if !world.scenario.expects(Checker::ProgressAfterHeal) {
+            return;
+        }
+        self.run.steps.clear();
+        self.heal(&world.plan.left_down, &world.plan.left_broken).await;
+        self.run.load.lock().closing = true;
+        self.clock();
+        let (healed, tip) = (self.run.now, self.run.book.lock().height());
+        self.run.done.push(format!("{:.1} s: healed at block {tip}", healed.as_secs_f64()));
+        while self.run.now < healed + CONVERGED_WITHIN && self.run.converged.is_none() {
+            self.context.sleep(TICK).await;
+            self.look().await;
+            if self.run.resumed.is_none() && self.run.book.lock().height() > tip {
+                self.run.resumed = Some(self.run.now - healed);
+            }
+            if self.met(tip) {
+                self.run.converged = Some(self.run.now - healed);
+            }
+        }
+        self.judge_convergence(tip);
+    }
+
+    fn check_gaps(&self) {
+        let (gap, height) = {
+            let book = self.run.book.lock();
+            (book.gap_ms(), book.height())
+        };
+        if height < BLOCKS_MIN || u128::from(gap) > GAP_MAX.as_millis() {
+            let what = format!("block {height} was reached, with a gap of {gap} ms; at most {GAP_MAX:?} are expected");
+            self.run.accuse(Checker::ProgressThroughout, what);
+        }
+    }
+
+    fn core(&self) -> impl Iterator<Item = (usize, Option<&Node>)> {
+        let (instances, down) = (&self.run.world.instances, &self.run.world.plan.left_down);
+        let nodes = self.nodes.iter().map(|running| running.as_ref().map(|running| &running.node));
+        nodes.enumerate().filter(|(index, _)| !down.contains(&instances[*index].node))
+    }
+
+    /// Whether everyone has what was final at the healing and two blocks more, and nothing waits.
+    fn met(&self, tip: u64) -> bool {
+        let votes = |index: usize| !matches!(self.run.slots[index].guard, Guard::Lost | Guard::Observed);
+        let regained =
+            !self.run.world.scenario.expects(Checker::VotesAgain) || self.core().all(|(index, _)| votes(index));
+        let there = |node: Option<&Node>| node.is_some_and(|node| node.ledger.finalized().height().0 >= tip + 2);
+        regained && self.core().all(|(_, node)| there(node)) && self.run.load.lock().pending() == 0
+    }
+
+    fn judge_convergence(&self, tip: u64) {
+        match self.run.resumed {
+            Some(resumed) if resumed <= RESUMED_WITHIN => {}
+            resumed => {
+                let what =
+                    format!("the first block after {tip} came {resumed:?} after the healing, not {RESUMED_WITHIN:?}");
+                self.run.accuse(Checker::ProgressAfterHeal, what);
+            }
+        }
+        if self.run.converged.is_none() {
+            let heights: Vec<String> = self
+                .core()
+                .map(|(index, node)| {
+                    let name = &self.run.world.instances[index].name;
+                    node.map_or_else(|| format!("{name} down"), |node| describe(name, node))
+                })
+                .collect();
+            let (pending, heights) = (self.run.load.lock().pending(), heights.join(", "));
+            let what =
+                format!("{CONVERGED_WITHIN:?} after the healing at block {tip}: {heights}; {pending} transfers wait");
+            self.run.accuse(Checker::ProgressAfterHeal, what);
+        }
+        if self.run.world.scenario.expects(Checker::VotesAgain) {
+            for slot in self.run.slots.iter().filter(|slot| slot.guard != Guard::Whole && slot.guard != Guard::Regained)
+            {
+                self.run.accuse(Checker::VotesAgain, format!("a lost guard ends {:?}, not Regained", slot.guard));
+            }
+        }
+    }
+
+    /// Reads and checks what every node holds.
+    async fn check(&mut self) {
+        self.clock();
+        let world = self.run.world.clone();
+        let mut chains = Vec::new();
+        for (index, running) in self.nodes.iter().enumerate() {
+            let Some(Running { node, .. }) = running else { continue };
+            // A state once read does not change: the chain is read up to there while the node goes on.
+            let state = node.ledger.finalized();
+            let name = world.instances[index].name.clone();
+            self.run.book.lock().state(&name, state.height().0, state.root().to_string(), milliseconds(self.run.now));
+            chains.push(Chain::read(name, &node.marshal, &state).await);
+        }
+        self.clock();
+        let at_ms = milliseconds(self.run.now);
+        chain::check(&world, &chains, &self.run.load.lock(), &mut self.run.book.lock(), at_ms);
+        for side in &self.sides {
+            for (from, to) in side.oracle.blocked().await.unwrap_or_default() {
+                let name = |key: &PublicKey| {
+                    let node = (0..world.keys.len()).find(|node| world.public(*node) == *key);
+                    node.map_or_else(|| key.to_string(), |node| format!("n{node}"))
+                };
+                self.run.accuse(Checker::NoBans, format!("{} cut off {}", name(&from), name(&to)));
+            }
+        }
+    }
+}
+
+async fn watch_blocks(name: String, events: EventLog, ledger: Arc<Ledger>, book: Arc<Mutex<Book>>) {
+    let mut subscription = events.subscribe_after(0);
+    loop {
+        // What was dropped before it was heard is found in the blocks at the end.
+        let Heard::Event(event) = subscription.next().await else { continue };
+        let mut book = book.lock();
+        hear(&name, &event, &mut book);
+        let state = ledger.finalized();
+        if book.digest(state.height().0) == Some(&digest(state.digest()).to_string()) {
+            book.state(&name, state.height().0, state.root().to_string(), since_start(event.time_ms));
+        }
+    }
+}
+
+fn hear(name: &str, event: &api::Event, book: &mut Book) {
+    if let EventKind::Finalized { height, digest, .. } = &event.kind {
+        book.finalized(name, *height, digest, since_start(event.time_ms));
+    }
+}
+
+/// What a halted node does not say and should.
+fn misses(snapshot: &Snapshot, lost_beyond_f: bool) -> Option<String> {
+    let why = &snapshot.why;
+    if snapshot.status.finality != Finality::Halted || !why.sentence.contains("HALTED") {
+        return Some(format!("does not say that finality is halted, but: {}", why.sentence));
+    }
+    match &why.fix {
+        None => Some("does not say what would mend it".into()),
+        Some(fix) if lost_beyond_f && !fix.contains("reinstate") => {
+            Some(format!("does not name the procedure for lost vote guards, but: {fix}"))
+        }
+        Some(_) => None,
+    }
+}
+
+fn describe(name: &str, node: &Node) -> String {
+    let snapshot = node.snapshot.borrow().clone();
+    let status = &snapshot.status;
+    format!(
+        "{name} at {} (view {}, {:?}, mempool {})",
+        status.height, status.view, status.duty, status.mempool_transactions
+    )
+}
+
+fn simulate(link: &Link) -> simulated::Link {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a million, checked when it was read"
+    )]
+    let kept = ((1.0 - link.loss) * 1e6).round() as u64;
+    let success_rate = Probability::new(kept.min(1_000_000), 1_000_000).expect("a share of a million");
+    simulated::Link { latency: link.latency, jitter: link.jitter, success_rate }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn since_start(time_ms: u64) -> u64 {
+    let start = World::start_time().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    time_ms.saturating_sub(milliseconds(start))
+}

@@ -1,0 +1,145 @@
+//! Who takes part, and with which keys?
+
+use crate::{Scenario, plan::Plan};
+use commonware_cryptography::{
+    Signer as _,
+    ed25519::{PrivateKey, PublicKey},
+};
+use commonware_utils::ordered::Set;
+use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, SecretKey};
+use sha2::{Digest as _, Sha256};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use validator::{Config, chain::ledger_key};
+
+/// When simulated time begins, in milliseconds since the Unix epoch: 2027-01-01.
+const START_MS: u64 = 1_798_761_600_000;
+
+/// What each client owns at first.
+const FUNDS: u64 = 1_000_000_000;
+
+/// One running (or stopped) copy of a node; there are two of a twin.
+#[derive(Clone, Debug)]
+pub(crate) struct Instance {
+    pub(crate) name: String,
+    pub(crate) node: usize,
+    /// In which network it is.
+    pub(crate) side: usize,
+    /// Prefix of its storage partitions.
+    pub(crate) partition: String,
+}
+
+/// What does not change during a run.
+pub(crate) struct World {
+    pub(crate) scenario: Scenario,
+    pub(crate) seed: u64,
+    pub(crate) plan: Plan,
+    pub(crate) genesis: Genesis,
+    pub(crate) config: Config,
+    pub(crate) keys: Vec<PrivateKey>,
+    pub(crate) instances: Vec<Instance>,
+    pub(crate) accounts: Vec<SecretKey>,
+}
+
+impl World {
+    pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
+        let derive = |what: &str, index: usize| -> [u8; 32] {
+            Sha256::new()
+                .chain_update(what)
+                .chain_update(seed.to_be_bytes())
+                .chain_update((index as u64).to_be_bytes())
+                .finalize()
+                .into()
+        };
+        let keys: Vec<PrivateKey> = (0..scenario.nodes)
+            .map(|index| {
+                let bytes = derive("node", index);
+                PrivateKey::from_seed(u64::from_be_bytes(bytes[..8].try_into().expect("eight bytes")))
+            })
+            .collect();
+        let accounts: Vec<SecretKey> =
+            (0..scenario.load.accounts).map(|index| SecretKey::from_bytes(derive("account", index))).collect();
+        let mut config = Config::default();
+        config.consensus.block_time = scenario.block_time;
+        // Short enough that a run of a minute writes, prunes and restores some.
+        config.store.checkpoint_interval = 20 + u64::from(derive("checkpoints", 0)[0]);
+        Self {
+            plan: Plan::new(scenario, seed),
+            genesis: genesis(&keys, &accounts),
+            config,
+            instances: instances(scenario),
+            keys,
+            accounts,
+            scenario: scenario.clone(),
+            seed,
+        }
+    }
+
+    pub(crate) fn start_time() -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(START_MS)
+    }
+
+    pub(crate) fn chain(&self) -> ChainId {
+        self.genesis.chain_id.clone()
+    }
+
+    pub(crate) fn public(&self, node: usize) -> PublicKey {
+        self.keys[node].public_key()
+    }
+
+    /// The validators in the order in which certificates number them.
+    pub(crate) fn participants(&self) -> Set<PublicKey> {
+        Set::from_iter_dedup(self.keys.iter().map(PrivateKey::public_key))
+    }
+
+    /// How many signatures a certificate needs. Written apart from the ledger's and the engine's arithmetic.
+    pub(crate) fn quorum(&self) -> usize {
+        let n = self.keys.len();
+        let mut faults = 0;
+        while 3 * (faults + 1) < n {
+            faults += 1;
+        }
+        n - faults
+    }
+}
+
+fn genesis(keys: &[PrivateKey], accounts: &[SecretKey]) -> Genesis {
+    let validators = keys.iter().enumerate().map(|(index, key)| GenesisValidator {
+        name: format!("n{index}"),
+        key: ledger_key(&key.public_key()),
+        address: format!("10.0.0.{}:7601", index + 1),
+        region: "simulation".into(),
+        capacity: 1,
+    });
+    let balances = accounts.iter().map(|key| GenesisBalance { account: key.public(), amount: Amount(FUNDS) });
+    let genesis = Genesis {
+        version: ledger::genesis::VERSION,
+        chain_id: "simulation-devnet".parse().expect("a chain id"),
+        byzantine_budget: ledger::faults(keys.len()),
+        timestamp_ms: START_MS,
+        validators: validators.collect(),
+        balances: balances.collect(),
+    };
+    genesis.validate().expect("a genesis made here is valid");
+    genesis
+}
+
+fn instances(scenario: &Scenario) -> Vec<Instance> {
+    let twins = scenario.twins();
+    let make = |node: usize, side: usize, mark: &str| Instance {
+        name: format!("n{node}{mark}"),
+        node,
+        side,
+        partition: format!("n{node}-{side}-"),
+    };
+    let mut instances = Vec::new();
+    let mut honest = 0;
+    for node in 0..scenario.nodes {
+        if twins.contains(&node) {
+            instances.extend([make(node, 0, ""), make(node, 1, "'")]);
+        } else {
+            instances.push(make(node, if twins.is_empty() { 0 } else { honest % 2 }, ""));
+            honest += 1;
+        }
+    }
+    instances
+}

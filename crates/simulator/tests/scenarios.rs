@@ -1,0 +1,148 @@
+//! Every scenario that comes with the simulator, with a few seeds each.
+
+use simulator::{Checker, Report, Scenario, Violation, run, sweep};
+use std::time::Duration;
+
+fn scenario(name: &str) -> Scenario {
+    Scenario::named(name).expect("a scenario of this name")
+}
+
+/// Plays a scenario that must go as it says, and returns what came of it.
+fn check(name: &str, seeds: impl IntoIterator<Item = u64>) -> Vec<Report> {
+    let reports: Vec<Report> = seeds.into_iter().map(|seed| run(&scenario(name), seed)).collect();
+    for report in &reports {
+        assert!(report.ok, "{name} with seed {}: {:#?}\n{:#?}", report.seed, report.violations, report.steps);
+        assert!(report.blocks > 10 && report.finalized > 10, "{name} did next to nothing: {report:#?}");
+    }
+    reports
+}
+
+/// What do the checkers say to a scenario with these lines?
+fn accusers(lines: &str) -> Vec<Checker> {
+    let text = format!("name = \"x\"\nabout = \"y\"\nnodes = 4\nduration = \"30s\"\n{lines}");
+    let scenario = Scenario::parse(&text).expect("a scenario");
+    let mut accusers: Vec<Checker> =
+        run(&scenario, 1).violations.iter().map(|Violation { checker, .. }| *checker).collect();
+    accusers.dedup();
+    accusers
+}
+
+#[test]
+fn four_validators_finalize_what_their_clients_submit() {
+    for report in check("four-nodes", 1..=2) {
+        assert_eq!(report.submitted, report.finalized);
+        // The first leader may have proposed before the others were there, which costs a view.
+        assert!(report.gap_s < 2.5, "{report:#?}");
+    }
+}
+
+#[test]
+fn keeps_finalizing_with_a_third_of_nodes_down() {
+    check("crash-f", 1..=2);
+}
+
+#[test]
+fn halts_beyond_a_third_and_resumes_without_a_fork() {
+    check("crash-beyond-f", 1..=3);
+}
+
+#[test]
+fn the_side_with_a_quorum_goes_on() {
+    check("split-with-quorum", 1..=2);
+}
+
+#[test]
+fn no_side_goes_on_without_a_quorum_and_all_say_why() {
+    check("split-without-quorum", 1..=3);
+}
+
+#[test]
+fn a_validator_that_is_not_heard_or_does_not_hear_holds_nobody_up() {
+    check("one-way", 1..=2);
+}
+
+#[test]
+fn a_validator_without_its_vote_guard_observes_and_votes_again() {
+    check("lose-guard", 1..=3);
+}
+
+#[test]
+fn lost_guards_beyond_f_halt_and_the_procedure_is_named() {
+    check("lose-guards-beyond-f", 1..=3);
+}
+
+#[test]
+fn nothing_final_is_lost_when_the_power_fails_everywhere() {
+    check("power-loss", 1..=3);
+}
+
+#[test]
+fn the_canary_is_caught() {
+    for seed in 1..=3 {
+        let report = run(&scenario("canary"), seed);
+        assert!(report.ok, "{:#?}", report.violations);
+        for checker in [Checker::Agreement, Checker::NoConflictingVotes] {
+            assert!(report.violations.iter().any(|violation| violation.checker == checker), "{checker:?}");
+        }
+    }
+}
+
+#[test]
+fn a_network_that_never_recovers_is_caught() {
+    let lines = "expect = [\"progress_after_heal\", \"votes_again\"]\n\
+        [[fault]]\nat = \"5s\"\nkind = \"lose_guard\"\nnodes = [\"n1\", \"n2\"]\nfor = \"1s\"\n";
+    assert_eq!(accusers(lines), [Checker::ProgressAfterHeal, Checker::VotesAgain]);
+}
+
+#[test]
+fn a_long_gap_between_blocks_is_caught() {
+    let lines = "expect = [\"progress_throughout\"]\n\
+        [[fault]]\nat = \"5s\"\nkind = \"crash\"\nnodes = [\"n1\", \"n2\"]\nfor = \"10s\"\n";
+    assert_eq!(accusers(lines), [Checker::ProgressThroughout]);
+}
+
+#[test]
+fn a_scenario_that_does_not_show_what_it_says_is_caught() {
+    assert_eq!(accusers("expect = [\"halts\"]\n"), [Checker::Halts]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    let mut scenario = scenario("swarm");
+    scenario.duration = Duration::from_secs(12);
+    let play = |seed| {
+        let report = run(&scenario, seed);
+        (report.digest, report.steps, report.blocks, report.votes)
+    };
+    for seed in 1..=3 {
+        assert_eq!(play(seed), play(seed));
+    }
+    assert_ne!(play(1), play(2));
+}
+
+/// Plays the swarm with storms of this length.
+fn storm(name: &str, length: Duration, seeds: u64) {
+    let mut scenario = scenario(name);
+    scenario.duration = length;
+    let report = sweep(&scenario, 0..seeds, 2);
+    println!("{}", serde_json::to_string_pretty(&report).expect("a report can be written"));
+    assert!(report.failures.is_empty(), "{:#?}", report.failures);
+    assert_eq!(report.seeds as u64, seeds);
+}
+
+#[test]
+fn a_hundred_seeds_of_the_swarm_are_clean() {
+    storm("swarm", Duration::from_secs(12), 100);
+}
+
+#[test]
+fn seven_validators_weather_the_swarm() {
+    storm("swarm-seven", Duration::from_secs(12), 6);
+}
+
+/// About ten minutes: `cargo test --release -p simulator --test scenarios -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes minutes; run it before a release"]
+fn five_hundred_seeds_of_the_swarm_are_clean() {
+    storm("swarm", Duration::from_secs(30), 500);
+}

@@ -1,0 +1,103 @@
+//! What a network survives, and what it says meanwhile.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use rustix::process::Signal;
+
+use crate::{
+    network::{Devnet, Row, SOON},
+    world::{World, kill, until},
+};
+
+#[test]
+fn a_devnet_of_ten_goes_on_after_kill_nine_of_any_three_and_they_rejoin() {
+    let world = World::alone("ten");
+    let devnet = Devnet::up(&world, 10);
+    for victims in [["n0", "n1", "n2"], ["n3", "n6", "n9"], ["n0", "n5", "n7"]] {
+        goes_on_without(&devnet, &victims);
+        let tip = tip(&devnet.rows());
+        devnet.run(&format!("restart {}", victims.join(" "))).ok();
+        rejoin(&devnet, tip);
+    }
+}
+
+fn goes_on_without(devnet: &Devnet<'_>, victims: &[&str]) {
+    let is_victim = |row: &Row| victims.contains(&row.name.as_str());
+    for row in devnet.rows().iter().filter(|row| is_victim(row)) {
+        kill(row.pid.expect("it runs"), Signal::KILL);
+    }
+    let rows = devnet.wait_for_all("the killed are rows, and dead", |row| row.is_dead() == is_victim(row));
+    let before = tip(&rows);
+    devnet.wait_for_all("the others go on", |row| is_victim(row) || row.height > Some(before + 8));
+    let rows = devnet.rows();
+    assert!(rows.iter().all(|row| row.is_dead() == is_victim(row)), "the killed stay dead: {rows:?}");
+}
+
+/// All vote and are where the network was when they were started, with the same block there.
+fn rejoin(devnet: &Devnet<'_>, tip: u64) {
+    let rows = devnet.wait_for_all("all at the tip", |row| row.height >= Some(tip));
+    let digests: BTreeSet<String> = rows.iter().map(|row| row.node().digest(tip).expect("it has it")).collect();
+    assert_eq!(digests.len(), 1, "one block at height {tip}");
+    devnet.wait_for_all("all vote", |row| row.node().duty().as_deref() == Some("voting"));
+    rows[0].node().wait_for_blocks(3);
+}
+
+fn tip(rows: &[Row]) -> u64 {
+    rows.iter().filter_map(|row| row.height).max().expect("somebody answers")
+}
+
+#[test]
+fn a_halt_is_told_with_its_reason_its_code_and_every_validator_as_a_row() {
+    let world = World::shared("halt");
+    let devnet = Devnet::up(&world, 4);
+    let unsplit = |line: &str| world.unsplit(&format!("--api http://127.0.0.1:{} {line}", world.port));
+    let wait_for_code = |code: i32| {
+        let what = format!("status --check ends with {code}");
+        until(SOON, &what, || Some(unsplit("status --check")).filter(|ran| ran.code == Some(code)))
+    };
+    wait_for_code(0);
+
+    devnet.run("fault crash n3").ok();
+    let degraded = wait_for_code(10);
+    assert!(degraded.out.contains("DEGRADED") && degraded.out.contains("silent"), "{}", degraded.out);
+    assert_eq!(unsplit("status --check=nagios").code, Some(1));
+
+    devnet.run("fault pause n2 --for 60s").ok();
+    let halted = wait_for_code(12);
+    assert!(halted.out.contains("HALTED (safe)") && halted.out.contains("fix: "), "{}", halted.out);
+    let why = unsplit("why").ok();
+    for words in ["finality needs 3 of 4", "n2  not heard", "n3  not heard", "No fork is possible"] {
+        assert!(why.contains(words), "{words:?} is not in: {why}");
+    }
+    let nodes = unsplit("nodes").ok();
+    assert!(["n0", "n1", "n2", "n3"].iter().all(|name| nodes.contains(name)), "{nodes}");
+    let height = devnet.row("n0").height.expect("it answers");
+
+    devnet.run("fault isolate n0 --for 60s").ok();
+    wait_for_code(11);
+    let faults = devnet.run("faults").ok();
+    assert!(faults.contains("pause n2") && faults.contains("cut n0"), "{faults}");
+    assert_eq!(devnet.row("n0").height, Some(height), "halted is halted");
+
+    devnet.run("heal").ok();
+    assert_eq!(devnet.run("faults").ok().trim(), "no fault");
+    devnet.run("restart n3").ok();
+    wait_for_code(0);
+}
+
+#[test]
+fn every_fault_ends_by_itself() {
+    let world = World::shared("ttl");
+    let devnet = Devnet::up(&world, 4);
+    devnet.run("fault crash n1 --for 2s").ok();
+    assert_eq!(devnet.row("n1").state, "crashed");
+    devnet.run("fault pause n2 --for 2s").ok();
+    assert_eq!(devnet.row("n2").state, "paused");
+    devnet.run("fault partition 0/3 --for 2s").ok();
+    let over = || Some(devnet.run("faults").ok()).filter(|faults| faults.trim() == "no fault");
+    until(Duration::from_secs(20), "no fault is left", over);
+    let rows = devnet.wait_for_all("all run and answer", |row| row.state == "running" && row.height.is_some());
+    rows[0].node().wait_for_blocks(3);
+    let all_heard = || rows[0].node().ask("nodes")?["nodes"].as_array().map(|nodes| nodes.to_vec());
+    until(SOON, "n0 hears all", || all_heard().filter(|nodes| nodes.iter().all(|node| node["reachable"] == true)));
+}

@@ -1,0 +1,22 @@
+//! The real program: real processes, real sockets, real disks, as a user would run them.
+//!
+//! - `world`: a folder, ports and processes that end with the test
+//! - `http`: one request, written out in full
+//! - `network`: a devnet, or one validator alone, and what it says
+//! - `faults`, `demo`: what the network survives
+//! - `guards`: a vote guard that was damaged
+//! - `processes`: how validators end, and what they end with
+//! - `strangers`: who may not do what
+//! - `bad_input`: files, ports and disks that are not as they should be
+
+#![forbid(unsafe_code)]
+
+mod bad_input;
+mod demo;
+mod faults;
+mod guards;
+mod http;
+mod network;
+mod processes;
+mod strangers;
+mod world;
