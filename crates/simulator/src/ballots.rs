@@ -83,7 +83,7 @@ impl Ballots {
             Vote::Finalize(vote) => (vote.proposal.round, Kind::Finalize, vote.proposal.encode(), vote.attestation),
         };
         let signature = attestation.signature.get().cloned();
-        self.note(round, kind, attestation.signer, Ballot { message: signed.to_vec(), signature });
+        self.note(round, kind, attestation.signer, &Ballot { message: signed.to_vec(), signature });
     }
 
     /// A message on the channel of certificates.
@@ -101,11 +101,11 @@ impl Ballots {
         let signers: Vec<Participant> = certificate.signers.iter().collect();
         for (signer, signature) in signers.into_iter().zip(&certificate.signatures) {
             let ballot = Ballot { message: signed.clone(), signature: signature.get().cloned() };
-            self.note(round, kind, signer, ballot);
+            self.note(round, kind, signer, &ballot);
         }
     }
 
-    fn note(&mut self, round: Round, kind: Kind, signer: Participant, ballot: Ballot) {
+    fn note(&mut self, round: Round, kind: Kind, signer: Participant, ballot: &Ballot) {
         self.votes += 1;
         let round = (round.epoch().get(), round.view().get());
         let view = self.seen.entry(round).or_default();
@@ -122,7 +122,7 @@ impl Ballots {
             self.seen.pop_first();
         }
         if let Some((rival, other)) = against
-            && self.is_good(signer, kind, &ballot)
+            && self.is_good(signer, kind, ballot)
             && self.is_good(signer, rival, &other)
         {
             let key = self.participants.iter().nth(usize::from(signer)).map(ToString::to_string).unwrap_or_default();

@@ -88,9 +88,9 @@ impl Book {
     }
 
     /// `who` has the state with `root` after the block at `height`.
-    pub(crate) fn state(&mut self, who: &str, height: u64, root: String, at_ms: u64) {
-        let (known, by) = self.roots.entry(height).or_insert_with(|| (root.clone(), who.to_owned()));
-        if *known != root {
+    pub(crate) fn state(&mut self, who: &str, height: u64, root: &str, at_ms: u64) {
+        let (known, by) = self.roots.entry(height).or_insert_with(|| (root.to_owned(), who.to_owned()));
+        if known != root {
             let what = format!("the state after block {height} has root {known} on {by} and {root} on {who}");
             self.accuse(Checker::Agreement, at_ms, what);
         }

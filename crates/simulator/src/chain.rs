@@ -79,7 +79,7 @@ pub(crate) fn check(world: &World, chains: &[Chain], load: &Load, book: &mut Boo
         for block in blocks {
             // Digests are computed anew from the blocks' content, and every block names the state before it.
             book.finalized(&chain.name, block.height.0, &block.digest().to_string(), at_ms);
-            book.state(&chain.name, block.height.0 - 1, block.parent_state_root.to_string(), at_ms);
+            book.state(&chain.name, block.height.0 - 1, &block.parent_state_root.to_string(), at_ms);
         }
     }
     let reached = chains.iter().map(Chain::tip).max().unwrap_or(0);

@@ -137,7 +137,7 @@ impl Run {
             session.close().await;
             session.check().await;
         }
-        session.look().await;
+        session.look();
         self.audit = session.context.auditor().state();
         end
     }
@@ -214,7 +214,7 @@ impl<'a> Session<'a> {
                     return End::PowerLoss;
                 }
             }
-            self.look().await;
+            self.look();
             let left = self.run.world.scenario.duration.saturating_sub(self.run.now);
             if left.is_zero() {
                 return End::Done;
@@ -439,7 +439,7 @@ impl<'a> Session<'a> {
     }
 
     /// Looks after the nodes: did one end, observe, or contradict itself?
-    async fn look(&mut self) {
+    fn look(&mut self) {
         self.clock();
         for index in 0..self.nodes.len() {
             let Some(running) = &mut self.nodes[index] else { continue };
@@ -524,7 +524,7 @@ impl<'a> Session<'a> {
         self.run.done.push(format!("{:.1} s: healed at block {tip}", healed.as_secs_f64()));
         while self.run.now < healed + CONVERGED_WITHIN && self.run.converged.is_none() {
             self.context.sleep(TICK).await;
-            self.look().await;
+            self.look();
             if self.run.resumed.is_none() && self.run.book.lock().height() > tip {
                 self.run.resumed = Some(self.run.now - healed);
             }
@@ -601,7 +601,7 @@ impl<'a> Session<'a> {
             // A state once read does not change: the chain is read up to there while the node goes on.
             let state = node.ledger.finalized();
             let name = world.instances[index].name.clone();
-            self.run.book.lock().state(&name, state.height().0, state.root().to_string(), milliseconds(self.run.now));
+            self.run.book.lock().state(&name, state.height().0, &state.root().to_string(), milliseconds(self.run.now));
             chains.push(Chain::read(name, &node.marshal, &state).await);
         }
         self.clock();
@@ -628,7 +628,7 @@ async fn watch_blocks(name: String, events: EventLog, ledger: Arc<Ledger>, book:
         hear(&name, &event, &mut book);
         let state = ledger.finalized();
         if book.digest(state.height().0) == Some(&digest(state.digest()).to_string()) {
-            book.state(&name, state.height().0, state.root().to_string(), since_start(event.time_ms));
+            book.state(&name, state.height().0, &state.root().to_string(), since_start(event.time_ms));
         }
     }
 }

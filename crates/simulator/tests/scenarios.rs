@@ -72,6 +72,11 @@ fn lost_guards_beyond_f_halt_and_the_procedure_is_named() {
 }
 
 #[test]
+fn validators_that_all_lost_their_journals_contradict_nothing_and_go_on() {
+    check("lose-journals", 1..=3);
+}
+
+#[test]
 fn nothing_final_is_lost_when_the_power_fails_everywhere() {
     check("power-loss", 1..=3);
 }

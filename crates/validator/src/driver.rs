@@ -407,7 +407,7 @@ where
             peer.missing_since = if heard { None } else { last };
             let (node, key) = (member.entry.name.clone(), member.key.clone());
             let kind = if heard {
-                self.greet(key);
+                self.greet(&key);
                 EventKind::NodeHeard { node }
             } else {
                 EventKind::NodeSilent { node }
@@ -417,7 +417,7 @@ where
     }
 
     /// What waits here may have passed a peer by while it was away.
-    fn greet(&mut self, peer: PublicKey) {
+    fn greet(&mut self, peer: &PublicKey) {
         let waiting = self.parts.ledger.mempool().sample(4 * GOSSIP_BYTES_MAX);
         for message in Gossip::pack(waiting) {
             self.gossip.send(Recipients::One(peer.clone()), IoBuf::from(message.encode()), false);

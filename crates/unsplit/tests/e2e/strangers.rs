@@ -40,7 +40,7 @@ fn bad_transactions_are_refused_by_name_and_good_ones_are_final_once() {
     check(&node, &encoded(&transfer(&key, "other-chain".parse().expect("a chain id"), 0)), 422, "wrong_chain");
     check(&node, &encoded(&transfer_until(&key, chain.clone(), 0, 1)), 409, "expired");
     check(&node, &encoded(&Transaction { signature: Signature([9; 64]), ..good.clone() }), 422, "bad_signature");
-    let thief = Transaction { account: SecretKey::from_bytes([3; 32]).public(), ..good.clone() };
+    let thief = Transaction { account: SecretKey::from_bytes([3; 32]).public(), ..good };
     check(&node, &encoded(&thief), 422, "bad_signature");
 
     // The same bytes, before and after they are final, are the same transaction.
