@@ -22,10 +22,11 @@ use crate::{
     cli::Demo,
     client::{self, Client},
     demo::{book::Book, load::Load, storm::Storm},
-    devnet::{self, Running, interrupted, plan, record::Record},
+    devnet::{self, Running, plan, record::Record},
     failure::{Exit, Failure},
     keys,
     output::{Output, is_terminal},
+    signals::Signals,
 };
 
 /// Longer than a busy machine needs, shorter than the patience of somebody who watches.
@@ -43,21 +44,17 @@ pub(crate) async fn run(demo: &Demo, output: Output, launched: Instant) -> Resul
     };
     let folder = Folder { path: dir, keep: demo.keep };
     // From here on a signal means: clean up first.
-    let signalled = interrupted();
-    tokio::pin!(signalled);
+    let mut signals = Signals::listen();
     let record = plan::write(&folder.path, usize::from(demo.nodes), demo.port_base, &[])?;
     let mut running = Running::start(&folder.path, output)?;
     introduce(&record, &folder, output);
     let outcome = tokio::select! {
         outcome = play(demo, &record, &running, output, launched) => outcome,
-        exit = &mut signalled => Ok(exit),
+        exit = signals.next() => Ok(exit),
     };
     if stays && matches!(outcome, Ok(Exit::Ok | Exit::Missed)) {
         output.line(&invitation(&folder.path, record.nodes.len(), &record));
-        tokio::select! {
-            _ = &mut signalled => {}
-            _ = running.ended() => {}
-        }
+        running.ended(&mut signals).await;
     }
     running.stop().await;
     outcome

@@ -27,7 +27,6 @@ use std::{
 use ledger::{faults, quorum};
 use serde::Serialize;
 use tokio::{
-    signal::unix::{SignalKind, signal},
     sync::Mutex,
     task::{JoinHandle, JoinSet},
     time::sleep,
@@ -44,6 +43,7 @@ use crate::{
     failure::{Exit, Failure, listed},
     files,
     output::{Output, counted, table},
+    signals::Signals,
     status::span,
     testnet::{self, check_tolerance, now_ms},
 };
@@ -111,20 +111,21 @@ async fn up(up: &Up, output: Output) -> Result<Exit, Failure> {
     if up.detach {
         return up_detached(up, origin, launched, output).await;
     }
+    let mut signals = Signals::listen();
     let mut running = Running::start(dir, output)?;
     let ended = tokio::select! {
         first = first_block(dir, up.resume) => match first {
             Ok(height) => {
                 let record = Record::load(dir)?;
                 output.data(&banner(&record, origin, height, launched.elapsed(), up.detach), &record);
-                running.ended().await
+                running.ended(&mut signals).await
             }
             Err(failure) => {
                 running.stop().await;
                 return Err(failure);
             }
         },
-        ended = running.ended() => ended,
+        ended = running.ended(&mut signals) => ended,
     };
     running.stop().await;
     output.talk(&format!("ended; to go on with it: unsplit devnet up --resume --dir {}", dir.display()));
@@ -198,9 +199,9 @@ impl Running {
     }
 
     /// Waits until a signal comes or somebody asks for the end.
-    pub(crate) async fn ended(&mut self) -> Exit {
+    pub(crate) async fn ended(&mut self, signals: &mut Signals) -> Exit {
         tokio::select! {
-            exit = interrupted() => exit,
+            exit = signals.next() => exit,
             _ = &mut self.serving => Exit::Ok,
         }
     }
@@ -208,18 +209,6 @@ impl Running {
     pub(crate) async fn stop(&self) {
         self.serving.abort();
         self.holder.lock().await.stop_all().await;
-    }
-}
-
-/// Waits for SIGINT, SIGTERM or SIGHUP.
-pub(crate) async fn interrupted() -> Exit {
-    let listen = |kind| signal(kind).expect("signals can be listened for");
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt()), listen(SignalKind::terminate()));
-    let mut hangup = listen(SignalKind::hangup());
-    tokio::select! {
-        _ = interrupt.recv() => Exit::Interrupted,
-        _ = terminate.recv() => Exit::Terminated,
-        _ = hangup.recv() => Exit::Terminated,
     }
 }
 
@@ -270,8 +259,9 @@ async fn up_detached(up: &Up, origin: &str, launched: Instant, output: Output) -
 async fn hold(dir: &Path, output: Output) -> Result<Exit, Failure> {
     // It fails only for the leader of a group, which is nobody's child.
     let _ = rustix::process::setsid();
+    let mut signals = Signals::listen();
     let mut running = Running::start(dir, output)?;
-    let exit = running.ended().await;
+    let exit = running.ended(&mut signals).await;
     running.stop().await;
     Ok(exit)
 }

@@ -3,6 +3,7 @@
 //! - `cli`: what can be asked
 //! - `failure`: what went wrong, how to mend it, and which code the process ends with
 //! - `output`: data to standard output, talk to standard error
+//! - `signals`: what asks a process to end
 //! - `client`: one validator, over HTTP
 //! - `status`, `blocks`, `tx`: what a running validator says
 //! - `node`: one validator on this machine
@@ -24,6 +25,7 @@ mod files;
 mod keys;
 mod node;
 mod output;
+mod signals;
 mod sim;
 mod status;
 mod testnet;

@@ -9,10 +9,11 @@ use std::{
 
 use super::record::{NodeRecord, Record};
 use crate::{
-    devnet::{groups, interrupted},
+    devnet::groups,
     failure::{Exit, Failure},
     files,
     output::Output,
+    signals::Signals,
 };
 
 pub(crate) async fn show(
@@ -22,6 +23,7 @@ pub(crate) async fn show(
     lines: usize,
     output: Output,
 ) -> Result<Exit, Failure> {
+    let mut signals = Signals::listen();
     let record = Record::load(dir)?;
     let mut nodes = record.nodes.clone();
     if let Some(name) = node {
@@ -38,7 +40,7 @@ pub(crate) async fn show(
         return Ok(Exit::Ok);
     }
     tokio::select! {
-        exit = interrupted() => Ok(exit),
+        exit = signals.next() => Ok(exit),
         () = go_on(&mut tails, &nodes, named, output) => Ok(Exit::Ok),
     }
 }
