@@ -9,12 +9,11 @@
 
 use ledger::{
     Amount, Block, Epoch, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, PublicKey, SecretKey, State,
-    Timestamp, Transaction, View, block, tree::Tree,
+    TaskLimits, Timestamp, Transaction, View, block, tree::Tree,
 };
-use std::{
-    hint::black_box,
-    time::{Duration, Instant},
-};
+use measure::{is_full, measure};
+
+mod measure;
 
 struct Scale {
     accounts: u64,
@@ -23,8 +22,7 @@ struct Scale {
 }
 
 fn main() {
-    let full = std::env::args().any(|argument| argument == "--bench");
-    let scale = match full {
+    let scale = match is_full() {
         true => Scale { accounts: 1_000_000, transfers: 1_000, runs: 5 },
         false => Scale { accounts: 1_000, transfers: 10, runs: 1 },
     };
@@ -32,22 +30,6 @@ fn main() {
     tree(&scale);
     apply(&scale, &state);
     checkpoint(&scale, &state);
-}
-
-/// Prints the median of several runs; each is timed after its own preparation.
-fn measure<T, R>(name: &str, runs: usize, mut prepare: impl FnMut() -> T, mut run: impl FnMut(T) -> R) {
-    let mut times: Vec<Duration> = (0..runs)
-        .map(|_| {
-            let input = prepare();
-            let start = Instant::now();
-            let output = black_box(run(input));
-            let time = start.elapsed();
-            drop(output);
-            time
-        })
-        .collect();
-    times.sort();
-    println!("ledger::{name:<42} {:>12.3?}", times[runs / 2]);
 }
 
 fn secret(index: u64) -> SecretKey {
@@ -86,6 +68,7 @@ fn genesis_state(scale: &Scale) -> State {
         timestamp_ms: 0,
         validators: vec![validator],
         balances: balances.collect(),
+        tasks: TaskLimits::default(),
     })
 }
 

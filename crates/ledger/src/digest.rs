@@ -29,3 +29,8 @@ pub(crate) fn hash(tag: &[u8], parts: &[&[u8]]) -> Hash {
     }
     Hash(hasher.finalize().into())
 }
+
+/// Plain SHA-256, for what others compute too: payloads and results.
+pub(crate) fn sha256(bytes: &[u8]) -> Hash {
+    Hash(Sha256::digest(bytes).into())
+}

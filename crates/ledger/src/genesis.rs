@@ -4,8 +4,8 @@
 //! or by `testnet init` and read by an operator, so every refusal says what is wrong, where, and how to mend it.
 
 use crate::{
-    codec::{self, Encode},
-    digest,
+    codec::{self, Decode, DecodeError, Encode, Reader},
+    digest, tasks,
     types::{Amount, ChainId, Hash, PublicKey, Timestamp, abridged, faults, is_label},
 };
 use ed25519_dalek::VerifyingKey;
@@ -39,6 +39,8 @@ pub struct Genesis {
     pub validators: Vec<GenesisValidator>,
     /// Who owns what. Everything that will ever exist: the sum never changes.
     pub balances: Vec<GenesisBalance>,
+    /// How many tasks there may be.
+    pub tasks: TaskLimits,
 }
 
 /// A validator of the first set.
@@ -65,6 +67,27 @@ pub struct GenesisBalance {
     pub account: PublicKey,
     /// What it owns.
     pub amount: Amount,
+}
+
+/// `[tasks]`: how much of tasks the chain keeps. Whatever is not named has its default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TaskLimits {
+    /// Tasks in the state, open and finished ones together; at about a kilobyte of memory each.
+    pub tasks_max: u64,
+    /// Open tasks of one account.
+    pub open_per_account_max: u32,
+    /// Bytes of payload of all open tasks.
+    pub payload_bytes_max: u64,
+    /// For how many blocks a finished task stays in the state, and how far ahead a submission may expire: so no id is
+    /// forgotten while a submission that was signed with it may still be taken.
+    pub keep_blocks: u64,
+}
+
+impl Default for TaskLimits {
+    fn default() -> Self {
+        Self { tasks_max: 1_000_000, open_per_account_max: 10_000, payload_bytes_max: 256 << 20, keep_blocks: 6_000 }
+    }
 }
 
 /// Why a genesis file is refused. Entries are counted from 1, as an operator counts them.
@@ -114,6 +137,16 @@ pub enum GenesisError {
         /// What it is.
         got: String,
     },
+    /// A limit of tasks makes no sense.
+    #[error("[tasks]: {field} must be at least {min}, not {got}")]
+    TaskLimit {
+        /// Which field.
+        field: &'static str,
+        /// What it is at least.
+        min: u64,
+        /// What it is.
+        got: u64,
+    },
     /// Two entries share what must be their own.
     #[error("[[{table}]] {first} and {second} have the same {field}, {value}; give each its own or remove one")]
     Duplicate {
@@ -148,6 +181,8 @@ struct File {
     validators: Vec<GenesisValidator>,
     #[serde(default, rename = "balance")]
     balances: Vec<GenesisBalance>,
+    #[serde(default)]
+    tasks: TaskLimits,
 }
 
 /// Reads the version alone, so that a file of another version is refused for that and not for its first new field.
@@ -181,6 +216,7 @@ impl Genesis {
         self.validate_set()?;
         self.validators.iter().zip(1..).try_for_each(|(validator, entry)| validator.validate(entry))?;
         self.validate_distinct()?;
+        self.tasks.validate()?;
         self.validate_sum()
     }
 
@@ -222,6 +258,20 @@ impl Genesis {
     }
 }
 
+impl TaskLimits {
+    fn validate(&self) -> Result<(), GenesisError> {
+        /// A client that is slow to hand a submission in must not find it expired.
+        const KEEP_BLOCKS_MIN: u64 = 10;
+        let check = |field, got: u64, min: u64| {
+            if got >= min { Ok(()) } else { Err(GenesisError::TaskLimit { field, min, got }) }
+        };
+        check("tasks_max", self.tasks_max, 1)?;
+        check("open_per_account_max", self.open_per_account_max.into(), 1)?;
+        check("payload_bytes_max", self.payload_bytes_max, tasks::order::PAYLOAD_BYTES_MAX as u64)?;
+        check("keep_blocks", self.keep_blocks, KEEP_BLOCKS_MIN)
+    }
+}
+
 impl GenesisValidator {
     fn validate(&self, entry: usize) -> Result<(), GenesisError> {
         const NAME: &str = "1 to 32 of a-z, 0-9 and -";
@@ -255,6 +305,27 @@ impl Encode for Genesis {
         let mut balances: Vec<_> = self.balances.iter().collect();
         balances.sort_by_key(|balance| balance.account);
         balances.into_iter().for_each(|balance| balance.write(out));
+        self.tasks.write(out);
+    }
+}
+
+impl Encode for TaskLimits {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.tasks_max.write(out);
+        self.open_per_account_max.write(out);
+        self.payload_bytes_max.write(out);
+        self.keep_blocks.write(out);
+    }
+}
+
+impl Decode for TaskLimits {
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            tasks_max: u64::read(r)?,
+            open_per_account_max: u32::read(r)?,
+            payload_bytes_max: u64::read(r)?,
+            keep_blocks: u64::read(r)?,
+        })
     }
 }
 
@@ -285,6 +356,7 @@ impl From<File> for Genesis {
             timestamp_ms: file.timestamp_ms,
             validators: file.validators,
             balances: file.balances,
+            tasks: file.tasks,
         }
     }
 }
@@ -298,6 +370,7 @@ impl From<Genesis> for File {
             timestamp_ms: genesis.timestamp_ms,
             validators: genesis.validators,
             balances: genesis.balances,
+            tasks: genesis.tasks,
         }
     }
 }
@@ -364,6 +437,7 @@ mod tests {
             timestamp_ms: 1_700_000_000_000,
             validators: (1..=4).map(validator).collect(),
             balances: vec![balance(1, 100), balance(2, 50)],
+            tasks: TaskLimits::default(),
         }
     }
 
@@ -491,6 +565,19 @@ mod tests {
     }
 
     #[test]
+    fn limits_of_tasks_have_defaults_and_a_least_value() {
+        let text = genesis().to_toml();
+        let (before, _) = text.split_once("[tasks]").expect("written out");
+        assert_eq!(Genesis::parse(before), Ok(genesis()));
+        check(|genesis| genesis.tasks.keep_blocks = 10, None);
+        check(|genesis| genesis.tasks.keep_blocks = 9, Some("[tasks]: keep_blocks must be at least 10, not 9"));
+        check(
+            |genesis| genesis.tasks.payload_bytes_max = 65_535,
+            Some("[tasks]: payload_bytes_max must be at least 65536, not 65535"),
+        );
+    }
+
+    #[test]
     fn an_address_is_a_host_and_a_port() {
         for good in ["node-1.example:1", "10.0.0.1:65535", "[::1]:7000"] {
             check(|genesis| genesis.validators[0].address = good.to_owned(), None);
@@ -526,7 +613,7 @@ mod tests {
 
     #[test]
     fn every_field_is_part_of_the_hash() {
-        let changes: [fn(&mut Genesis); 9] = [
+        let changes: [fn(&mut Genesis); 13] = [
             |genesis| genesis.chain_id = "other".parse().expect("a chain id"),
             |genesis| genesis.byzantine_budget = 0,
             |genesis| genesis.timestamp_ms += 1,
@@ -536,6 +623,10 @@ mod tests {
             |genesis| genesis.validators[0].region.push('x'),
             |genesis| genesis.validators[0].capacity += 1,
             |genesis| genesis.balances[0].amount = Amount(99),
+            |genesis| genesis.tasks.tasks_max += 1,
+            |genesis| genesis.tasks.open_per_account_max += 1,
+            |genesis| genesis.tasks.payload_bytes_max += 1,
+            |genesis| genesis.tasks.keep_blocks += 1,
         ];
         for (index, change) in changes.into_iter().enumerate() {
             let mut other = genesis();

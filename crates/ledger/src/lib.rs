@@ -12,6 +12,7 @@ pub mod block;
 pub mod codec;
 pub mod genesis;
 pub mod state;
+pub mod tasks;
 pub mod transaction;
 pub mod tree;
 pub mod types;
@@ -20,7 +21,11 @@ mod digest;
 
 pub use block::Block;
 pub use codec::{Decode, DecodeError, Encode, Reader};
-pub use genesis::{Genesis, GenesisBalance, GenesisError, GenesisValidator};
+pub use genesis::{Genesis, GenesisBalance, GenesisError, GenesisValidator, TaskLimits};
 pub use state::{Account, BlockError, State, StateError, TransactionError, Validator};
+pub use tasks::{
+    Lease, Task, TaskCounts, TaskState,
+    order::{Claim, Output, Submission},
+};
 pub use transaction::{Kind, SecretKey, Transaction};
 pub use types::*;

@@ -1,7 +1,7 @@
 //! What is true after the blocks so far?
 //!
 //! The state is a tree of entries and the tip it belongs to. The root of the tree commits to the chain id, the hash of
-//! the genesis, the Byzantine budget, every account and every validator. Height, digest and timestamp of the last block
+//! the genesis, the Byzantine budget, every account, every validator and every task. Height, digest and timestamp of the last block
 //! are *not* in the root: the digest names a block that holds the other two, so whoever restores a state compares them
 //! with that block. The root itself is in the block that follows, as its `parent_state_root`.
 //!
@@ -17,10 +17,17 @@
 use crate::{
     block::{self, Block},
     codec::{self, Decode, DecodeError, Encode, Reader},
-    genesis::{self, Genesis, GenesisValidator},
+    genesis::{self, Genesis, GenesisValidator, TaskLimits},
+    tasks::{
+        self, Task, TaskCounts, Tasks,
+        balance::Worker,
+        order::{Claim, Output, Submission},
+    },
     transaction::{self, Kind, Transaction, read_version},
     tree::Tree,
-    types::{Amount, ChainId, Hash, Height, Nonce, PublicKey, Timestamp, TxId},
+    types::{
+        AccountId, Amount, ChainId, Hash, Height, NodeId, Nonce, Place, PublicKey, TaskId, TaskNumber, Timestamp, TxId,
+    },
 };
 
 /// The version of the entries' format, kept in the parameters entry.
@@ -37,6 +44,8 @@ pub struct State {
     tree: Tree,
     /// The tree's parameters entry, decoded once: it is compared with every transaction and never changes.
     parameters: Parameters,
+    /// What follows from the entries of tasks.
+    tasks: Tasks,
     height: Height,
     digest: Hash,
     timestamp: Timestamp,
@@ -72,6 +81,7 @@ struct Parameters {
     chain: ChainId,
     genesis: Hash,
     byzantine_budget: u32,
+    tasks: TaskLimits,
 }
 
 /// Why a transaction cannot take effect here and now.
@@ -142,12 +152,149 @@ pub enum TransactionError {
         /// What it would get.
         gets: Amount,
     },
+    /// A nonce where none is needed.
+    #[error("what speaks of a lease carries nonce 0, not {got}: the token orders it")]
+    NonceUnused {
+        /// The transaction's.
+        got: Nonce,
+    },
+    /// Who owns nothing cannot write to the chain.
+    #[error("the account owns nothing; whoever submits a task owns at least 1")]
+    AccountEmpty,
+    /// A field of a submission is out of bounds.
+    #[error("{field} must be from {min} to {max}, not {got}")]
+    TaskField {
+        /// Which one.
+        field: &'static str,
+        /// What it is.
+        got: u64,
+        /// What it is at least.
+        min: u64,
+        /// What it is at most.
+        max: u64,
+    },
+    /// The id of a task is kept for a while after it is finished, and no submission may outlast that.
+    #[error("the submission expires at height {expires}, it must at {max} or earlier")]
+    ExpiresTooLate {
+        /// When it expires.
+        expires: Height,
+        /// When it may, at the latest.
+        max: Height,
+    },
+    /// It would fail at once.
+    #[error("the deadline is {deadline} ms, and it is {now} ms already")]
+    TaskDeadline {
+        /// The task's.
+        deadline: Timestamp,
+        /// The time of the last block.
+        now: Timestamp,
+    },
+    /// The account has a task of that name.
+    #[error("the account has a task {id} already, number {number}")]
+    TaskExists {
+        /// The name.
+        id: TaskId,
+        /// The task that has it.
+        number: TaskNumber,
+    },
+    /// The account has as many open tasks as it may.
+    #[error("the account has {max} open tasks, the most it may have")]
+    AccountTasksFull {
+        /// How many that is.
+        max: u32,
+    },
+    /// The chain has as much of something as it may.
+    #[error("the chain keeps at most {max} {what}, and there is no room for more")]
+    TasksFull {
+        /// Of what.
+        what: &'static str,
+        /// How much that is.
+        max: u64,
+    },
+    /// The account has no such task, or it was forgotten.
+    #[error("the account has no task {id}")]
+    TaskUnknown {
+        /// What was named.
+        id: TaskId,
+    },
+    /// Nothing can happen to it any more.
+    #[error("task {id} is {state} already")]
+    TaskFinished {
+        /// Its name.
+        id: TaskId,
+        /// How it ended.
+        state: &'static str,
+    },
+    /// The lease is over: somebody else may have the task by now, or it is finished.
+    #[error("the claim to task {} with token {} has no effect: the task {now}", claim.task, claim.token)]
+    LeaseStale {
+        /// What was claimed.
+        claim: Claim,
+        /// How the task stands.
+        now: String,
+    },
+    /// The lease is of a block that is not known here yet.
+    #[error("the claim to task {} with token {} is ahead of this state", claim.task, claim.token)]
+    LeaseAhead {
+        /// What was claimed.
+        claim: Claim,
+    },
+    /// The lease is another validator's.
+    #[error("task {} is leased to {holder} with token {}, not to {got}", claim.task, claim.token)]
+    NotTheHolder {
+        /// What was claimed.
+        claim: Claim,
+        /// Whose it is.
+        holder: NodeId,
+        /// Who claimed it.
+        got: NodeId,
+    },
+    /// Most of the lease is still to come.
+    #[error("the lease of task {} still lasts {left} ms, it is renewed when a quarter of it is over", claim.task)]
+    RenewalTooEarly {
+        /// What was claimed.
+        claim: Claim,
+        /// What is left of it, in milliseconds.
+        left: u64,
+    },
     /// Not signed by the account.
     #[error("the signature is not one of account {account} over this transaction")]
     Signature {
         /// The account that should have signed.
         account: PublicKey,
     },
+}
+
+impl TransactionError {
+    /// Whether the same transaction may take effect later: its sender, or the mempool, may keep it.
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::NonceTooHigh { .. }
+            | Self::BalanceTooLow { .. }
+            | Self::AccountEmpty
+            | Self::AccountTasksFull { .. }
+            | Self::TasksFull { .. }
+            | Self::LeaseAhead { .. }
+            | Self::RenewalTooEarly { .. } => true,
+            Self::Version { .. }
+            | Self::Chain { .. }
+            | Self::Expired { .. }
+            | Self::NonceTooLow { .. }
+            | Self::NonceUsedUp { .. }
+            | Self::NonceUnused { .. }
+            | Self::AmountZero
+            | Self::BalanceOverflow { .. }
+            | Self::TaskField { .. }
+            | Self::ExpiresTooLate { .. }
+            | Self::TaskDeadline { .. }
+            | Self::TaskExists { .. }
+            | Self::TaskUnknown { .. }
+            | Self::TaskFinished { .. }
+            | Self::LeaseStale { .. }
+            | Self::NotTheHolder { .. }
+            | Self::Signature { .. } => false,
+        }
+    }
 }
 
 /// Why a block cannot follow the state's tip. None of these is a matter of time: the block will never be valid here.
@@ -228,8 +375,8 @@ pub enum BlockError {
         index: usize,
         /// Its id.
         id: TxId,
-        /// Why.
-        error: TransactionError,
+        /// Why. Boxed, because it is larger than all other answers.
+        error: Box<TransactionError>,
     },
 }
 
@@ -261,6 +408,14 @@ pub enum StateError {
     EmptyAccount {
         /// Which entry, from 0.
         entry: usize,
+    },
+    /// A task is not as it could have become.
+    #[error("task {number} {what}")]
+    Task {
+        /// Which one.
+        number: TaskNumber,
+        /// What is wrong with it.
+        what: &'static str,
     },
     /// More exists than can be counted.
     #[error("the balances up to entry {entry} exceed {}", u64::MAX)]
@@ -307,7 +462,9 @@ impl State {
         let parameters = Parameters::of(genesis);
         let tree = genesis_tree(genesis, &parameters);
         let block = Block::first(genesis, tree.root());
-        Self { tree, parameters, height: block.height, digest: block.digest(), timestamp: block.timestamp }
+        let capacities = genesis.validators.iter().map(|validator| (validator.key, validator.capacity));
+        let tasks = Tasks::new(parameters.tasks, capacities);
+        Self { tree, parameters, tasks, height: block.height, digest: block.digest(), timestamp: block.timestamp }
     }
 
     /// The chain this is a state of.
@@ -367,6 +524,60 @@ impl State {
         entries.map(|(key, value)| stored::<ValidatorEntry>(value).of(id_of(key))).collect()
     }
 
+    /// What the chain knows of a task; nothing if there is none, or it was forgotten.
+    pub fn task(&self, number: TaskNumber) -> Option<Task> {
+        tasks::task(&self.tree, number)
+    }
+
+    /// What an open task's executor is given.
+    pub fn payload(&self, number: TaskNumber) -> Option<&[u8]> {
+        self.tree.get(&tasks::key(tasks::PAYLOAD, number))
+    }
+
+    /// The number of the account's task of that name.
+    pub fn task_number(&self, account: &AccountId, id: &TaskId) -> Option<TaskNumber> {
+        self.tasks.number(account, id)
+    }
+
+    /// The numbers of the tasks of that name: one for each account that chose it.
+    pub fn tasks_named<'a>(&'a self, id: &'a TaskId) -> impl Iterator<Item = TaskNumber> + 'a {
+        self.tasks.named(id)
+    }
+
+    /// The tasks from this number on, in the order of their numbers.
+    pub fn tasks_from(&self, first: TaskNumber) -> impl Iterator<Item = Task> + '_ {
+        let entries = self.tree.from(&tasks::key(tasks::TASK, first));
+        entries.map_while(|(key, value)| {
+            (key.first() == Some(&tasks::TASK))
+                .then(|| Task::decode(tasks::number_of(key), value).expect("checked when it was written or restored"))
+        })
+    }
+
+    /// The numbers of the tasks that are leased to a validator, in their order.
+    pub fn leased_to(&self, node: NodeId) -> impl Iterator<Item = TaskNumber> + '_ {
+        self.tasks.held_by(node)
+    }
+
+    /// How many tasks are in which state.
+    pub const fn task_counts(&self) -> TaskCounts {
+        self.tasks.counts()
+    }
+
+    /// The tasks that the last block changed, in this order; some perhaps more than once.
+    pub fn task_changes(&self) -> &[TaskNumber] {
+        self.tasks.changes()
+    }
+
+    /// A validator as one who does tasks.
+    pub fn worker(&self, node: &NodeId) -> Option<Worker> {
+        self.tasks.worker(node)
+    }
+
+    /// For how many blocks a finished task is kept, and a submission may be signed ahead.
+    pub const fn task_limits(&self) -> TaskLimits {
+        self.parameters.tasks
+    }
+
     /// The sum of all balances, which never changes. Looks at every account: for tests and checkers.
     pub fn total(&self) -> u128 {
         self.accounts().map(|(_, account)| u128::from(account.balance.0)).sum()
@@ -383,38 +594,45 @@ impl State {
         check_limits(block)?;
         self.check_root(block)?;
         let mut next = self.clone();
+        next.tasks.begin();
+        let place = Place { height: block.height, timestamp: block.timestamp };
         for (index, transaction) in block.transactions.iter().enumerate() {
             let (height, id) = (block.height, transaction.id());
-            next.apply_one(transaction, height, || verified(&id)).map_err(|error| BlockError::Transaction {
+            next.apply_one(transaction, place, || verified(&id)).map_err(|error| BlockError::Transaction {
                 height,
                 index,
                 id,
-                error,
+                error: Box::new(error),
             })?;
         }
+        next.tasks.settle(&mut next.tree, place, block.leader);
         *self = Self { height: block.height, digest: block.digest(), timestamp: block.timestamp, ..next };
         Ok(())
     }
 
     /// Whether a transaction could take effect in the block at height `next`, its signature included.
     ///
-    /// A nonce that is too high and a balance that is too low may mend with time; nothing else does. Rules are checked
-    /// from the cheapest to the dearest: any other error says nothing yet about the signature, so whoever keeps a
-    /// transaction for later verifies it first.
+    /// Some errors mend with time, see [`TransactionError::may_pass`]. Rules are checked from the cheapest to the dearest:
+    /// any other error says nothing yet about the signature, so whoever keeps a transaction for later verifies it first.
     pub fn check(&self, tx: &Transaction, next: Height) -> Result<(), TransactionError> {
         self.effect(tx, next)?;
         check_signature(tx)
     }
 
     /// Lets one transaction take effect, or says why not and changes nothing. For a proposer that selects transactions
-    /// for the block at height `next`: the tip stays where it is.
-    pub fn apply_transaction(&mut self, tx: &Transaction, next: Height) -> Result<(), TransactionError> {
-        self.apply_one(tx, next, || false)
+    /// for the block at `place`: the tip stays where it is.
+    pub fn apply_transaction(&mut self, tx: &Transaction, place: Place) -> Result<(), TransactionError> {
+        self.apply_one(tx, place, || false)
     }
 
     /// As [`Self::apply_transaction`], for a transaction whose signature the caller has verified.
-    pub fn apply_transaction_verified(&mut self, tx: &Transaction, next: Height) -> Result<(), TransactionError> {
-        self.apply_one(tx, next, || true)
+    pub fn apply_transaction_verified(&mut self, tx: &Transaction, place: Place) -> Result<(), TransactionError> {
+        self.apply_one(tx, place, || true)
+    }
+
+    /// Whether a transaction could take effect in the block at height `next`, its signature aside.
+    pub fn check_unsigned(&self, tx: &Transaction, next: Height) -> Result<(), TransactionError> {
+        self.effect(tx, next).map(drop)
     }
 
     /// All entries in the order of their keys, for a checkpoint.
@@ -432,36 +650,83 @@ impl State {
         timestamp: Timestamp,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, StateError> {
-        let tree = tree_of(entries)?;
+        let (tree, tasks) = tree_of(entries)?;
         let parameters: Parameters = tree.get(&[PARAMETERS]).map(stored).ok_or(StateError::NoParameters)?;
         if parameters.chain != *chain {
             return Err(StateError::Chain { expected: chain.clone(), got: parameters.chain });
         }
-        Ok(Self { tree, parameters, height, digest, timestamp })
+        tasks.check(&tree)?;
+        Ok(Self { tree, parameters, tasks, height, digest, timestamp })
     }
 
     fn apply_one(
         &mut self,
         tx: &Transaction,
-        next: Height,
+        place: Place,
         verified: impl FnOnce() -> bool,
     ) -> Result<(), TransactionError> {
-        let effect = self.effect(tx, next)?;
+        let effect = self.effect(tx, place.height)?;
         if !verified() {
             check_signature(tx)?;
         }
-        effect.into_iter().for_each(|(id, account)| put(&mut self.tree, &id, account));
+        self.perform(effect, tx.account, place);
         Ok(())
     }
 
-    /// The accounts that a transaction changes, as they are after it. Every rule but the signature is checked here,
-    /// before anything is written; the signature comes last because it costs the most.
-    fn effect(&self, tx: &Transaction, next: Height) -> Result<[(PublicKey, Account); 2], TransactionError> {
+    /// What a transaction changes. Every rule but the signature is checked here, before anything is written; the signature
+    /// comes last because it costs the most.
+    fn effect<'a>(&self, tx: &'a Transaction, next: Height) -> Result<Effect<'a>, TransactionError> {
         self.check_scope(tx, next)?;
+        let tip = Place { height: self.height, timestamp: self.timestamp };
+        let claimed = |claim| {
+            check_no_nonce(tx.nonce)?;
+            self.tasks.check_claim(&self.tree, tx.account, claim)
+        };
+        match &tx.kind {
+            Kind::Transfer { to, amount } => self.transfer(tx.account, self.sender(tx)?, *to, *amount),
+            Kind::SubmitTask(submission) => {
+                let sender = self.sender(tx)?;
+                if sender.balance == Amount(0) {
+                    return Err(TransactionError::AccountEmpty);
+                }
+                self.tasks.check_submission(tx.account, submission, tx.expires, tip, next)?;
+                Ok(Effect::Submit(sender, submission))
+            }
+            Kind::CancelTask { id } => {
+                let sender = self.sender(tx)?;
+                Ok(Effect::Cancel(sender, self.tasks.check_cancel(&self.tree, tx.account, id)?))
+            }
+            Kind::CompleteTask { claim, output } => Ok(Effect::Complete(claimed(*claim)?, output)),
+            Kind::DeclineTask { claim, reason } => Ok(Effect::Decline(claimed(*claim)?, reason)),
+            Kind::RenewLease { claim, renewals } => {
+                let task = claimed(*claim)?;
+                self.tasks.check_renewal(&task, *renewals, tip)?;
+                Ok(Effect::Renew(task))
+            }
+        }
+    }
+
+    /// The sender's account as it is after a transaction that its nonce orders.
+    fn sender(&self, tx: &Transaction) -> Result<Account, TransactionError> {
         let sender = self.account(&tx.account);
-        let nonce = next_nonce(sender.nonce, tx.nonce)?;
-        match tx.kind {
-            Kind::Transfer { to, amount } => self.transfer(tx.account, Account { nonce, ..sender }, to, amount),
+        Ok(Account { nonce: next_nonce(sender.nonce, tx.nonce)?, ..sender })
+    }
+
+    fn perform(&mut self, effect: Effect<'_>, sender: PublicKey, place: Place) {
+        let (tasks, tree, next) = (&mut self.tasks, &mut self.tree, place.height);
+        match effect {
+            Effect::Accounts(accounts) => accounts.into_iter().for_each(|(id, account)| put(tree, &id, account)),
+            Effect::Submit(account, submission) => {
+                put(tree, &sender, account);
+                tasks.submit(tree, sender, submission, next);
+            }
+            Effect::Cancel(account, task) => {
+                put(tree, &sender, account);
+                tasks.cancel(tree, task, next);
+            }
+            Effect::Complete(task, output) => tasks.complete(tree, task, output, next),
+            Effect::Decline(task, reason) => tasks.decline(tree, task, reason, next),
+            Effect::Renew(task) => tasks.renew(tree, task, place),
         }
     }
 
@@ -484,7 +749,7 @@ impl State {
         mut sender: Account,
         to: PublicKey,
         amount: Amount,
-    ) -> Result<[(PublicKey, Account); 2], TransactionError> {
+    ) -> Result<Effect<'static>, TransactionError> {
         if amount == Amount(0) {
             return Err(TransactionError::AmountZero);
         }
@@ -494,7 +759,7 @@ impl State {
         let mut recipient = if to == from { sender } else { self.account(&to) };
         let overflow = TransactionError::BalanceOverflow { has: recipient.balance, gets: amount };
         recipient.balance = recipient.balance.plus(amount).ok_or(overflow)?;
-        Ok([(from, sender), (to, recipient)])
+        Ok(Effect::Accounts([(from, sender), (to, recipient)]))
     }
 
     /// Whether the block comes next, and on our tip.
@@ -527,6 +792,24 @@ impl State {
     }
 }
 
+#[cfg(test)]
+impl State {
+    /// For the tests of tasks: what follows from the entries, and the entries.
+    pub(crate) const fn parts(&mut self) -> (&mut Tasks, &mut Tree) {
+        (&mut self.tasks, &mut self.tree)
+    }
+}
+
+/// What a transaction that was found good changes.
+enum Effect<'a> {
+    Accounts([(PublicKey, Account); 2]),
+    Submit(Account, &'a Submission),
+    Cancel(Account, Task),
+    Complete(Task, &'a Output),
+    Decline(Task, &'a str),
+    Renew(Task),
+}
+
 /// A decoded block keeps to bytes and count already; one that was just built may not.
 fn check_limits(block: &Block) -> Result<(), BlockError> {
     let limits = [
@@ -549,6 +832,13 @@ fn check_signature(tx: &Transaction) -> Result<(), TransactionError> {
     Ok(())
 }
 
+fn check_no_nonce(got: Nonce) -> Result<(), TransactionError> {
+    if got != Nonce(0) {
+        return Err(TransactionError::NonceUnused { got });
+    }
+    Ok(())
+}
+
 /// The account's nonce after a transaction with nonce `got`.
 fn next_nonce(expected: Nonce, got: Nonce) -> Result<Nonce, TransactionError> {
     if got < expected {
@@ -561,34 +851,42 @@ fn next_nonce(expected: Nonce, got: Nonce) -> Result<Nonce, TransactionError> {
 }
 
 /// Builds the tree of a checkpoint, and checks all that later reads rely on.
-fn tree_of<K: AsRef<[u8]>, V: AsRef<[u8]>>(entries: impl IntoIterator<Item = (K, V)>) -> Result<Tree, StateError> {
+fn tree_of<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+    entries: impl IntoIterator<Item = (K, V)>,
+) -> Result<(Tree, Tasks), StateError> {
     let mut tree = Tree::new();
+    let mut tasks = Tasks::new(TaskLimits::default(), std::iter::empty());
     let mut sum = Amount(0);
     let mut last: Option<K> = None;
     for (entry, (key, value)) in entries.into_iter().enumerate() {
         if last.as_ref().is_some_and(|last| last.as_ref() >= key.as_ref()) {
             return Err(StateError::Order { entry });
         }
-        let balance = balance_of_entry(entry, key.as_ref(), value.as_ref())?;
+        let balance = restore(entry, key.as_ref(), value.as_ref(), &mut tasks)?;
         sum = sum.plus(balance).ok_or(StateError::Sum { entry })?;
         tree.insert(key.as_ref(), value.as_ref());
         last = Some(key);
     }
-    Ok(tree)
+    Ok((tree, tasks))
 }
 
-/// What an entry adds to the sum, if it is one that we could have written.
-fn balance_of_entry(entry: usize, key: &[u8], value: &[u8]) -> Result<Amount, StateError> {
+/// What an entry adds to the sum of balances, if it is one that we could have written.
+fn restore(entry: usize, key: &[u8], value: &[u8], tasks: &mut Tasks) -> Result<Amount, StateError> {
     let wrong = |error| StateError::Value { entry, error };
     match (key.first(), key.len()) {
-        (Some(&PARAMETERS), 1) => Parameters::decode(value).map(|_| Amount(0)).map_err(wrong),
-        (Some(&VALIDATOR), 33) => ValidatorEntry::decode(value).map(|_| Amount(0)).map_err(wrong),
-        (Some(&ACCOUNT), 33) => match Account::decode(value).map_err(wrong)? {
-            account if account == Account::default() => Err(StateError::EmptyAccount { entry }),
-            account => Ok(account.balance),
-        },
-        _ => Err(StateError::Key { entry }),
+        (Some(&PARAMETERS), 1) => tasks.restore_limits(Parameters::decode(value).map_err(wrong)?.tasks),
+        (Some(&VALIDATOR), 33) => {
+            tasks.restore_capacity(id_of(key), ValidatorEntry::decode(value).map_err(wrong)?.capacity);
+        }
+        (Some(&ACCOUNT), 33) => {
+            return match Account::decode(value).map_err(wrong)? {
+                account if account == Account::default() => Err(StateError::EmptyAccount { entry }),
+                account => Ok(account.balance),
+            };
+        }
+        _ => tasks.restore(entry, key, value).unwrap_or(Err(StateError::Key { entry }))?,
     }
+    Ok(Amount(0))
 }
 
 /// Stores an account. One that is all zero is taken out, so that equal states have equal roots.
@@ -679,7 +977,7 @@ impl Parameters {
         // Not `expect`: the caller promised a valid genesis, and the message should say how it is not.
         genesis.validate().unwrap_or_else(|error| panic!("a chain starts only from a valid genesis: {error}"));
         let byzantine_budget = u32::try_from(genesis.byzantine_budget).expect("at most a third of VALIDATORS_MAX");
-        Self { chain: genesis.chain_id.clone(), genesis: genesis.hash(), byzantine_budget }
+        Self { chain: genesis.chain_id.clone(), genesis: genesis.hash(), byzantine_budget, tasks: genesis.tasks }
     }
 }
 
@@ -689,13 +987,19 @@ impl Encode for Parameters {
         self.chain.write(out);
         self.genesis.write(out);
         self.byzantine_budget.write(out);
+        self.tasks.write(out);
     }
 }
 
 impl Decode for Parameters {
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         read_version(r, "state", VERSION)?;
-        Ok(Self { chain: ChainId::read(r)?, genesis: Hash::read(r)?, byzantine_budget: u32::read(r)? })
+        Ok(Self {
+            chain: ChainId::read(r)?,
+            genesis: Hash::read(r)?,
+            byzantine_budget: u32::read(r)?,
+            tasks: TaskLimits::read(r)?,
+        })
     }
 }
 

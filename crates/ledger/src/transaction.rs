@@ -5,9 +5,10 @@
 //! its size, its units and its name here, and what it does in `state`.
 
 use crate::{
-    codec::{Decode, DecodeError, Encode, Reader},
+    codec::{self, Decode, DecodeError, Encode, Reader},
     digest,
-    types::{Amount, ChainId, Height, Nonce, PublicKey, Signature, TxId},
+    tasks::order::{self, Claim, Output, Submission},
+    types::{Amount, ChainId, Executor, Height, Nonce, PublicKey, Signature, TaskId, TxId},
 };
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use std::fmt;
@@ -23,12 +24,22 @@ pub const SIZE_MIN: usize = FIXED_SIZE + 1 + KIND_SIZE_MIN;
 
 /// Version, chain length, account, nonce, expiry, signature.
 const FIXED_SIZE: usize = 2 + 4 + 32 + 8 + 8 + 64;
-const KIND_SIZE_MIN: usize = TRANSFER_SIZE;
-const KIND_SIZE_MAX: usize = TRANSFER_SIZE;
+/// A cancellation of a task with a short id.
+const KIND_SIZE_MIN: usize = 1 + 4 + 1;
+/// A submission; a completion has fewer bytes around its result.
+const KIND_SIZE_MAX: usize =
+    1 + Submission::FIXED_SIZE + TaskId::BYTES_MAX + Executor::BYTES_MAX + order::PAYLOAD_BYTES_MAX;
 /// Tag, recipient, amount.
 const TRANSFER_SIZE: usize = 1 + 32 + 8;
+/// Tag, task, token.
+const CLAIM_SIZE: usize = 1 + 8 + 8;
 
 const TRANSFER: u8 = 0;
+const SUBMIT_TASK: u8 = 1;
+const CANCEL_TASK: u8 = 2;
+const COMPLETE_TASK: u8 = 3;
+const DECLINE_TASK: u8 = 4;
+const RENEW_LEASE: u8 = 5;
 
 /// One signed order of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +50,7 @@ pub struct Transaction {
     pub chain: ChainId,
     /// Who orders.
     pub account: PublicKey,
-    /// How many transactions of this account come before it.
+    /// How many transactions of this account come before it; 0 where [`Kind::is_sequenced`] says that none is needed.
     pub nonce: Nonce,
     /// The last height at which it may be included.
     pub expires: Height,
@@ -58,6 +69,34 @@ pub enum Kind {
         to: PublicKey,
         /// How much; at least 1.
         amount: Amount,
+    },
+    /// Have work done.
+    SubmitTask(Submission),
+    /// Have no more of it. Only the submitter may.
+    CancelTask {
+        /// What the submitter calls it.
+        id: TaskId,
+    },
+    /// The work is done. Only the holder of the lease may say so.
+    CompleteTask {
+        /// Its lease.
+        claim: Claim,
+        /// What came out.
+        output: Output,
+    },
+    /// The holder cannot do it; the lease ends.
+    DeclineTask {
+        /// Its lease.
+        claim: Claim,
+        /// Why, in at most [`order::REASON_BYTES_MAX`] bytes of printable text.
+        reason: String,
+    },
+    /// The holder is still at it; the lease begins anew.
+    RenewLease {
+        /// Its lease.
+        claim: Claim,
+        /// How often it was renewed before.
+        renewals: u32,
     },
 }
 
@@ -142,10 +181,14 @@ pub(crate) fn read_version(r: &mut Reader<'_>, what: &'static str, expected: u16
 
 impl Kind {
     /// What it costs every validator to execute this, in microseconds of one core as `benches/state.rs` measures them
-    /// among a million accounts, rounded up. Most of a transfer is its signature check.
-    pub const fn units(&self) -> u64 {
+    /// among a million accounts, rounded up. Most of it is the signature check; the rest is what is written and hashed.
+    pub fn units(&self) -> u64 {
+        let hashed = |bytes: usize| bytes as u64 / 256;
         match self {
             Self::Transfer { .. } => 80,
+            Self::SubmitTask(submission) => 100 + hashed(submission.payload.len()),
+            Self::CompleteTask { output, .. } => 100 + hashed(output.size()),
+            Self::CancelTask { .. } | Self::DeclineTask { .. } | Self::RenewLease { .. } => 100,
         }
     }
 
@@ -153,12 +196,37 @@ impl Kind {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Transfer { .. } => "transfer",
+            Self::SubmitTask(_) => "submit_task",
+            Self::CancelTask { .. } => "cancel_task",
+            Self::CompleteTask { .. } => "complete_task",
+            Self::DeclineTask { .. } => "decline_task",
+            Self::RenewLease { .. } => "renew_lease",
         }
     }
 
-    const fn size(&self) -> usize {
+    /// Whether the account's nonce orders it. What speaks of a lease is fenced by the token instead.
+    pub const fn is_sequenced(&self) -> bool {
+        self.claim().is_none()
+    }
+
+    /// The lease it speaks of.
+    pub const fn claim(&self) -> Option<Claim> {
+        match self {
+            Self::CompleteTask { claim, .. } | Self::DeclineTask { claim, .. } | Self::RenewLease { claim, .. } => {
+                Some(*claim)
+            }
+            Self::Transfer { .. } | Self::SubmitTask(_) | Self::CancelTask { .. } => None,
+        }
+    }
+
+    fn size(&self) -> usize {
         match self {
             Self::Transfer { .. } => TRANSFER_SIZE,
+            Self::SubmitTask(submission) => 1 + submission.size(),
+            Self::CancelTask { id } => 1 + 4 + id.as_str().len(),
+            Self::CompleteTask { output, .. } => CLAIM_SIZE + output.size(),
+            Self::DeclineTask { reason, .. } => CLAIM_SIZE + 4 + reason.len(),
+            Self::RenewLease { .. } => CLAIM_SIZE + 4,
         }
     }
 }
@@ -171,6 +239,29 @@ impl Encode for Kind {
                 to.write(out);
                 amount.write(out);
             }
+            Self::SubmitTask(submission) => {
+                SUBMIT_TASK.write(out);
+                submission.write(out);
+            }
+            Self::CancelTask { id } => {
+                CANCEL_TASK.write(out);
+                id.write(out);
+            }
+            Self::CompleteTask { claim, output } => {
+                COMPLETE_TASK.write(out);
+                claim.write(out);
+                output.write(out);
+            }
+            Self::DeclineTask { claim, reason } => {
+                DECLINE_TASK.write(out);
+                claim.write(out);
+                codec::write_bytes(reason.as_bytes(), out);
+            }
+            Self::RenewLease { claim, renewals } => {
+                RENEW_LEASE.write(out);
+                claim.write(out);
+                renewals.write(out);
+            }
         }
     }
 }
@@ -179,6 +270,11 @@ impl Decode for Kind {
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         match u8::read(r)? {
             TRANSFER => Ok(Self::Transfer { to: PublicKey::read(r)?, amount: Amount::read(r)? }),
+            SUBMIT_TASK => Submission::read(r).map(Self::SubmitTask),
+            CANCEL_TASK => Ok(Self::CancelTask { id: TaskId::read(r)? }),
+            COMPLETE_TASK => Ok(Self::CompleteTask { claim: Claim::read(r)?, output: Output::read(r)? }),
+            DECLINE_TASK => Ok(Self::DeclineTask { claim: Claim::read(r)?, reason: order::read_text(r, "reason")? }),
+            RENEW_LEASE => Ok(Self::RenewLease { claim: Claim::read(r)?, renewals: u32::read(r)? }),
             got => Err(DecodeError::Tag { what: "transaction kind", got }),
         }
     }
@@ -215,6 +311,7 @@ impl fmt::Debug for SecretKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{Hash, TaskNumber, Timestamp, Token};
     use proptest::prelude::*;
 
     fn key(seed: u8) -> SecretKey {
@@ -224,6 +321,59 @@ mod tests {
     fn transfer(chain: &str) -> Transaction {
         let kind = Kind::Transfer { to: key(2).public(), amount: Amount(5) };
         Transaction::sign(&key(1), chain.parse().expect("a chain id"), Nonce(3), Height(9), kind)
+    }
+
+    fn submission(payload: usize) -> Kind {
+        Kind::SubmitTask(Submission {
+            id: "i".repeat(TaskId::BYTES_MAX).parse().expect("an id"),
+            executor: "e".repeat(Executor::BYTES_MAX).parse().expect("an executor"),
+            payload: vec![7; payload],
+            units: 1,
+            lease_ms: 10_000,
+            retries: 3,
+            deadline: Timestamp(9),
+        })
+    }
+
+    /// One of each kind, with outputs of both forms.
+    fn kinds() -> Vec<Kind> {
+        let claim = Claim { task: TaskNumber(5), token: Token(6) };
+        let kept = Output::Kept { sha256: Hash([1; 32]), bytes: 1 << 40, at: "a".repeat(order::REASON_BYTES_MAX) };
+        vec![
+            Kind::Transfer { to: key(2).public(), amount: Amount(5) },
+            submission(3),
+            Kind::CancelTask { id: "job-1".parse().expect("an id") },
+            Kind::CompleteTask { claim, output: Output::Inline(vec![1; order::RESULT_BYTES_MAX]) },
+            Kind::CompleteTask { claim, output: kept },
+            Kind::DeclineTask { claim, reason: "no such program".into() },
+            Kind::RenewLease { claim, renewals: 2 },
+        ]
+    }
+
+    #[test]
+    fn what_is_too_long_or_unprintable_is_refused() {
+        let claim = Claim { task: TaskNumber(5), token: Token(6) };
+        let bad = [
+            (submission(order::PAYLOAD_BYTES_MAX + 1), "payload is 65537 long"),
+            (
+                Kind::CompleteTask { claim, output: Output::Inline(vec![0; order::RESULT_BYTES_MAX + 1]) },
+                "result is 65537 long",
+            ),
+            (Kind::DeclineTask { claim, reason: "x".repeat(257) }, "reason is 257 long"),
+            (Kind::DeclineTask { claim, reason: "two\nlines".into() }, "reason must be free of control characters"),
+        ];
+        for (kind, message) in bad {
+            let transaction = Transaction { kind, ..transfer("t") };
+            let error = Transaction::decode(&transaction.encode()).expect_err(message).to_string();
+            assert!(error.contains(message), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_speaks_of_a_lease_needs_no_nonce() {
+        for kind in kinds() {
+            assert_eq!(kind.is_sequenced(), kind.claim().is_none(), "{}", kind.name());
+        }
     }
 
     #[test]
@@ -259,10 +409,20 @@ mod tests {
 
     #[test]
     fn a_transaction_stays_within_its_sizes() {
-        let (shortest, longest) = (transfer("t"), transfer(&"t".repeat(64)));
+        let signed = |chain: &str, kind| {
+            Transaction::sign(&key(1), chain.parse().expect("a chain id"), Nonce(3), Height(9), kind)
+        };
+        let shortest = signed("t", Kind::CancelTask { id: "x".parse().expect("an id") });
+        let longest = signed(&"t".repeat(64), submission(order::PAYLOAD_BYTES_MAX));
         assert_eq!(shortest.encode().len(), SIZE_MIN);
         assert_eq!(longest.encode().len(), SIZE_MAX);
-        assert_eq!((shortest.size(), longest.size()), (SIZE_MIN, SIZE_MAX));
+        for kind in kinds() {
+            let transaction = signed("t", kind);
+            let bytes = transaction.encode();
+            assert_eq!(bytes.len(), transaction.size(), "{}", transaction.kind.name());
+            assert!((SIZE_MIN..=SIZE_MAX).contains(&bytes.len()));
+            assert_eq!(Transaction::decode(&bytes), Ok(transaction));
+        }
     }
 
     #[test]
@@ -287,8 +447,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_encodes_to_the_same_bytes(flips in prop::collection::vec((0..SIZE_MIN, any::<u8>()), 0..4)) {
-            let mut bytes = transfer("t").encode();
+        fn whatever_is_accepted_encodes_to_the_same_bytes(
+            kind in prop::sample::select(kinds()),
+            flips in prop::collection::vec((0..SIZE_MIN, any::<u8>()), 0..4),
+        ) {
+            let mut bytes = Transaction { kind, ..transfer("t") }.encode();
             for (at, byte) in flips {
                 bytes[at] = byte;
             }
@@ -306,7 +469,7 @@ mod tests {
         }
 
         #[test]
-        fn a_truncated_transaction_is_refused(keep in 0..SIZE_MIN) {
+        fn a_truncated_transaction_is_refused(keep in 0..transfer("t").size()) {
             prop_assert!(Transaction::decode(&transfer("t").encode()[..keep]).is_err());
         }
     }

@@ -128,6 +128,26 @@ impl Tree {
         Iter { ahead: self.root.as_deref().into_iter().collect() }
     }
 
+    /// The entries from `start` on, in the order of their keys.
+    pub fn from(&self, start: &[u8]) -> Iter<'_> {
+        let mut ahead = Vec::new();
+        let Some(mut node) = self.root.as_deref() else { return Iter { ahead } };
+        let bit = first_difference(nearest(node, start).key(), start).unwrap_or(BIT_END);
+        // Everything below here differs from `start` in no bit before `bit`, and all of it in that one.
+        while let Node::Branch(branch) = node
+            && branch.bit < bit
+        {
+            if !is_one(start, branch.bit) {
+                ahead.push(&*branch.children[1]);
+            }
+            node = branch.child(start);
+        }
+        if bit == BIT_END || !is_one(start, bit) {
+            ahead.push(node);
+        }
+        Iter { ahead }
+    }
+
     /// The entries whose keys start with `prefix`, in the order of their keys.
     pub fn prefix(&self, prefix: &[u8]) -> Iter<'_> {
         // Keys that share the prefix share all of its bits, so they are one whole subtree: the first that is decided by a
@@ -340,6 +360,19 @@ mod tests {
     }
 
     #[test]
+    fn a_walk_starts_at_a_key_that_is_there_or_at_the_next_one() {
+        let tree = tree_of(&Model::from(["b", "bb", "d"].map(|key| (key.into(), Vec::new()))));
+        let first = |start: &str| tree.from(start.as_bytes()).next().map(|(key, _)| key);
+        for (start, expected) in
+            [("", "b"), ("a", "b"), ("b", "b"), ("ba", "bb"), ("bb", "bb"), ("bbb", "d"), ("d", "d")]
+        {
+            assert_eq!(first(start), Some(expected.as_bytes()), "from {start:?}");
+        }
+        assert_eq!((first("da"), first("e")), (None, None));
+        assert_eq!(Tree::new().from(b"a").next(), None);
+    }
+
+    #[test]
     fn where_a_key_ends_and_its_value_starts_is_part_of_the_root() {
         let (mut short, mut long) = (Tree::new(), Tree::new());
         short.insert(b"a", b"bc");
@@ -441,6 +474,24 @@ mod tests {
             let tree = tree_of(&model);
             let expected = model.iter().filter(|(key, _)| key.starts_with(&prefix));
             prop_assert!(tree.prefix(&prefix).eq(expected.map(|(key, value)| (key.as_slice(), value.as_slice()))));
+        }
+
+        #[test]
+        fn a_walk_from_a_key_takes_it_and_all_that_come_after(model in models(), start in keys()) {
+            let tree = tree_of(&model);
+            let expected = model.range(start.clone()..);
+            prop_assert!(tree.from(&start).eq(expected.map(|(key, value)| (key.as_slice(), value.as_slice()))));
+        }
+
+        #[test]
+        fn a_walk_from_any_entry_or_right_behind_it_goes_on_where_a_full_walk_would(model in models()) {
+            let tree = tree_of(&model);
+            for (index, key) in model.keys().enumerate() {
+                prop_assert!(tree.from(key).eq(tree.iter().skip(index)));
+                // The smallest key that is greater.
+                let behind = [key.as_slice(), &[0]].concat();
+                prop_assert!(tree.from(&behind).eq(tree.iter().filter(|(other, _)| *other >= behind.as_slice())));
+            }
         }
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Ids, times and amounts each have a type of their own, so that a height is never taken for a nonce.
 
-use crate::codec::{self, Decode, DecodeError, Encode, Reader};
+use crate::{
+    codec::{self, Decode, DecodeError, Encode, Reader},
+    digest,
+};
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// The most faulty validators that a set of `n` survives: `(n - 1) / 3`.
 pub const fn faults(n: usize) -> usize {
@@ -56,12 +59,38 @@ integers! {
     Amount,
     /// Milliseconds since the Unix epoch.
     Timestamp,
+    /// How many tasks the chain took before this one. It names the task in everything validators say about it.
+    TaskNumber,
+    /// A fencing token: every lease has a greater one than all leases before it, so an order under an old lease is
+    /// recognized whatever its sender believes. (M. Kleppmann, "How to do distributed locking", 2016.)
+    Token,
+}
+
+/// Where a block stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Its height.
+    pub height: Height,
+    /// Its time.
+    pub timestamp: Timestamp,
 }
 
 impl Height {
     /// The height of the block that follows; none after the last one that can be counted.
     pub fn next(self) -> Option<Self> {
         self.0.checked_add(1).map(Self)
+    }
+
+    /// The height so many blocks later, or the last one that can be counted.
+    pub const fn after(self, blocks: u64) -> Self {
+        Self(self.0.saturating_add(blocks))
+    }
+}
+
+impl Timestamp {
+    /// The time so many milliseconds later, or the last one that can be counted.
+    pub const fn after(self, milliseconds: u64) -> Self {
+        Self(self.0.saturating_add(milliseconds))
     }
 }
 
@@ -169,6 +198,13 @@ bytes! {
     Signature(64, "a signature"),
 }
 
+impl Hash {
+    /// Plain SHA-256, which others compute too: of payloads and results.
+    pub fn of(bytes: &[u8]) -> Self {
+        digest::sha256(bytes)
+    }
+}
+
 /// A public key where it stands for the account that it controls.
 pub type AccountId = PublicKey;
 
@@ -206,83 +242,109 @@ impl Decode for TxId {
     }
 }
 
-/// The name of a chain: 1 to 64 of `a-z`, `0-9` and `-`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct ChainId(String);
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident($what:literal, $max:literal, $allowed:ident, $rule:literal)),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Arc<str>);
 
-/// Why text is not a chain id.
+        impl $name {
+            /// The longest one in bytes.
+            pub const BYTES_MAX: usize = $max;
+
+            const RULE: &'static str = $rule;
+
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            fn new(text: &str) -> Option<Self> {
+                let holds = (1..=Self::BYTES_MAX).contains(&text.len()) && text.bytes().all($allowed);
+                holds.then(|| Self(text.into()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = TextError;
+
+            fn from_str(text: &str) -> Result<Self, TextError> {
+                Self::new(text).ok_or_else(|| TextError { what: $what, rule: Self::RULE, got: abridged(text) })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = TextError;
+
+            fn try_from(text: String) -> Result<Self, TextError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(text: $name) -> Self {
+                text.0.as_ref().to_owned()
+            }
+        }
+
+        impl Encode for $name {
+            fn write(&self, out: &mut Vec<u8>) {
+                codec::write_bytes(self.0.as_bytes(), out);
+            }
+        }
+
+        impl Decode for $name {
+            fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+                let text = r.text($what, Self::BYTES_MAX)?;
+                Self::new(text).ok_or(DecodeError::Text { what: $what, rule: Self::RULE })
+            }
+        }
+    )*};
+}
+
+texts! {
+    /// The name of a chain.
+    ChainId("chain id", 64, is_label_byte, "1 to 64 of a-z, 0-9 and -"),
+    /// What its submitter calls a task; unique among the submitter's tasks.
+    TaskId("task id", 64, is_id_byte, "1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `:` and -"),
+    /// The name of the kind of program that does a task.
+    Executor("executor", 32, is_label_byte, "1 to 32 of a-z, 0-9 and -"),
+}
+
+/// Why text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a chain id is {rule}, not {got:?}", rule = ChainId::RULE)]
-pub struct ChainIdError {
+#[error("{what} must be {rule}, not {got:?}")]
+pub struct TextError {
+    what: &'static str,
+    rule: &'static str,
     got: String,
 }
 
 impl ChainId {
-    /// The longest chain id in bytes.
-    pub const BYTES_MAX: usize = 64;
-
-    const RULE: &'static str = "1 to 64 of a-z, 0-9 and -";
-
-    /// The text itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether faults may be injected: only a chain that was named for it allows that.
     pub fn is_devnet(&self) -> bool {
         self.0.contains("devnet")
     }
 }
 
-impl fmt::Display for ChainId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+const fn is_label_byte(byte: u8) -> bool {
+    byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'
 }
 
-impl FromStr for ChainId {
-    type Err = ChainIdError;
-
-    fn from_str(text: &str) -> Result<Self, ChainIdError> {
-        if is_label(text, Self::BYTES_MAX) {
-            return Ok(Self(text.to_owned()));
-        }
-        Err(ChainIdError { got: abridged(text) })
-    }
-}
-
-impl TryFrom<String> for ChainId {
-    type Error = ChainIdError;
-
-    fn try_from(text: String) -> Result<Self, ChainIdError> {
-        text.parse()
-    }
-}
-
-impl From<ChainId> for String {
-    fn from(chain: ChainId) -> Self {
-        chain.0
-    }
-}
-
-impl Encode for ChainId {
-    fn write(&self, out: &mut Vec<u8>) {
-        codec::write_bytes(self.0.as_bytes(), out);
-    }
-}
-
-impl Decode for ChainId {
-    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let text = r.text("chain id", Self::BYTES_MAX)?;
-        text.parse().map_err(|_| DecodeError::Text { what: "chain id", rule: Self::RULE })
-    }
+const fn is_id_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
 }
 
 /// Whether text is a name that is safe in a path, a label and a command line alike.
 pub(crate) fn is_label(text: &str, bytes_max: usize) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=bytes_max).contains(&text.len()) && text.bytes().all(allowed)
+    (1..=bytes_max).contains(&text.len()) && text.bytes().all(is_label_byte)
 }
 
 /// What a message repeats of text from outside: enough to find it, never all of a megabyte.
@@ -344,7 +406,7 @@ mod tests {
     #[test]
     fn a_wrong_chain_id_is_repeated_with_the_rule() {
         let error = "My Chain".parse::<ChainId>().expect_err("capital letters are refused");
-        assert_eq!(error.to_string(), r#"a chain id is 1 to 64 of a-z, 0-9 and -, not "My Chain""#);
+        assert_eq!(error.to_string(), r#"chain id must be 1 to 64 of a-z, 0-9 and -, not "My Chain""#);
     }
 
     #[test]
