@@ -1,6 +1,8 @@
 //! What a validator hands to its API, and what it is asked in return.
 
-use crate::{AccountView, BlockView, Cut, CutRequest, EventLog, Snapshot, TransactionStatus};
+use crate::{
+    AccountView, BlockView, Cut, CutRequest, EventLog, Snapshot, TaskState, TaskView, Tasks, TransactionStatus,
+};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -40,6 +42,29 @@ pub enum Request {
         /// Nothing if it neither waits here nor is in a finalized block.
         reply: oneshot::Sender<Option<TransactionStatus>>,
     },
+    /// Take these encoded transactions, which submit a task each. Taking the same one again is no error.
+    SubmitTasks {
+        /// As received, not yet decoded.
+        transactions: Vec<Vec<u8>>,
+        /// For each in order, the task as it stands now, or why it was not taken.
+        reply: oneshot::Sender<Vec<Result<TaskView, Refusal>>>,
+    },
+    /// Show a task.
+    Task {
+        /// What its submitter calls it.
+        id: String,
+        /// The submitter, where one id may belong to several.
+        account: Option<[u8; 32]>,
+        /// Refused if there is none, and in conflict if there are several.
+        reply: oneshot::Sender<Result<TaskView, Refusal>>,
+    },
+    /// List tasks.
+    Tasks {
+        /// Which ones.
+        query: TaskQuery,
+        /// In the order of their numbers, without payloads and contents of results.
+        reply: oneshot::Sender<Tasks>,
+    },
     /// Show an account.
     Account {
         /// Its public key.
@@ -75,6 +100,21 @@ pub enum BlockAt {
     Latest,
     /// The one at this height.
     Height(u64),
+}
+
+/// Which tasks? Those that all of these fit.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct TaskQuery {
+    /// Standing here.
+    pub state: Option<TaskState>,
+    /// Leased to this validator, or done by it.
+    pub holder: Option<String>,
+    /// Submitted by this account.
+    pub account: Option<[u8; 32]>,
+    /// With a higher number than this.
+    pub after: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// Why a validator did not do what it was asked.

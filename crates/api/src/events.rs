@@ -128,6 +128,20 @@ impl Subscription {
 }
 
 impl EventKind {
+    /// What [`EventKind::name`] may say, in the order of the kinds.
+    pub const NAMES: [&str; 10] = [
+        "finalized",
+        "finality_changed",
+        "node_heard",
+        "node_silent",
+        "duty_changed",
+        "peer_blocked",
+        "fault_injected",
+        "fault_ended",
+        "task_changed",
+        "commit_rejected",
+    ];
+
     /// The tag of the kind, as in the field `event` of its JSON.
     pub fn name(&self) -> &'static str {
         match self {
@@ -139,6 +153,8 @@ impl EventKind {
             Self::PeerBlocked { .. } => "peer_blocked",
             Self::FaultInjected { .. } => "fault_injected",
             Self::FaultEnded { .. } => "fault_ended",
+            Self::TaskChanged { .. } => "task_changed",
+            Self::CommitRejected { .. } => "commit_rejected",
         }
     }
 }
@@ -146,7 +162,7 @@ impl EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Duty, Finality};
+    use crate::{Duty, Finality, TaskState};
     use futures::FutureExt as _;
 
     fn log(capacity: usize, events: u64) -> EventLog {
@@ -222,7 +238,7 @@ mod tests {
     #[test]
     fn every_kind_is_called_the_same_in_its_json() {
         let text = String::new;
-        for kind in [
+        let kinds = [
             EventKind::Finalized { height: 1, digest: text(), transactions: 0 },
             EventKind::FinalityChanged { finality: Finality::Live, why: text() },
             EventKind::NodeHeard { node: text() },
@@ -231,7 +247,21 @@ mod tests {
             EventKind::PeerBlocked { node: text(), component: text(), grounds: text(), ttl_ms: 1 },
             EventKind::FaultInjected { fault: text() },
             EventKind::FaultEnded { fault: text() },
-        ] {
+            EventKind::TaskChanged {
+                number: 1,
+                id: text(),
+                account: text(),
+                state: TaskState::Leased,
+                holder: Some(text()),
+                token: Some(1),
+                attempts: 0,
+                height: 1,
+                reason: None,
+            },
+            EventKind::CommitRejected { number: 1, id: None, node: text(), token: 1, reason: text() },
+        ];
+        assert_eq!(kinds.each_ref().map(EventKind::name), EventKind::NAMES);
+        for kind in kinds {
             let json = serde_json::to_value(&kind).expect("an event is JSON");
             assert_eq!(json["event"], kind.name());
         }

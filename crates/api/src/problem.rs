@@ -2,7 +2,7 @@
 //!
 //! Always an RFC 9457 document, whoever noticed: our handlers, the validator, or the libraries below us.
 
-use crate::{Problem, Refusal, RefusalClass};
+use crate::{Problem, Refusal, RefusalClass, TasksProblem};
 use axum::{
     extract::{Request, rejection::QueryRejection},
     http::{
@@ -12,6 +12,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use serde::Serialize;
 
 const CONTENT: &str = "application/problem+json";
 
@@ -38,21 +39,31 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let body = serde_json::to_vec(&self).expect("a problem is strings and a number");
-        let mut response = (status, [(CONTENT_TYPE, CONTENT)], body).into_response();
-        match status {
-            StatusCode::SERVICE_UNAVAILABLE => {
-                // A second is longer than any burst of ours, and short enough for a script that waits.
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            StatusCode::UNAUTHORIZED => {
-                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            _ => {}
-        }
-        response
+        answer(self.status, &self)
     }
+}
+
+impl IntoResponse for TasksProblem {
+    fn into_response(self) -> Response {
+        answer(self.problem.status, &self)
+    }
+}
+
+fn answer(status: u16, problem: &impl Serialize) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(problem).expect("a problem is strings and numbers");
+    let mut response = (status, [(CONTENT_TYPE, CONTENT)], body).into_response();
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => {
+            // A second is longer than any burst of ours, and short enough for a script that waits.
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        StatusCode::UNAUTHORIZED => {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        _ => {}
+    }
+    response
 }
 
 impl From<Refusal> for Problem {

@@ -2,11 +2,17 @@
 
 mod devnet;
 mod stream;
+mod tasks;
 mod transactions;
 
+pub use tasks::{SUBMISSIONS_BYTES_MAX, SUBMISSIONS_MAX};
 pub use transactions::TRANSACTION_BYTES_MAX;
 
-use crate::{Backend, BlockAt, Nodes, Problem, Request, Settings, Snapshot, guard, problem};
+use crate::{
+    AccountView, Backend, BlockAt, BlockView, Nodes, Problem, Request, Settings, Snapshot, Status, Why, guard, hex,
+    openapi::{Asked, Found, Shown, openapi},
+    problem,
+};
 use axum::{
     Json, Router,
     body::Bytes,
@@ -17,13 +23,19 @@ use axum::{
     },
     middleware::{from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
-    routing::{delete, get, post},
 };
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{Arc, LazyLock},
+};
 use tokio::{
     sync::{Semaphore, oneshot, watch},
     time::timeout,
 };
+use utoipa::openapi::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What every handler looks through.
 pub(crate) struct Window {
@@ -66,11 +78,12 @@ impl Window {
     }
 
     /// The body, if it is small enough and comes soon enough.
-    async fn body(&self, request: axum::extract::Request) -> Result<Bytes, Problem> {
+    async fn body(&self, mut request: axum::extract::Request, bytes_max: usize) -> Result<Bytes, Problem> {
+        DefaultBodyLimit::max(bytes_max).apply(&mut request);
         match timeout(self.settings.limits.body_timeout, Bytes::from_request(request, &())).await {
             Ok(Ok(body)) => Ok(body),
             Ok(Err(rejection)) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Err(too_large(format!("the body exceeds {} bytes", transactions::BODY_BYTES_MAX)))
+                Err(too_large(format!("the body exceeds {bytes_max} bytes")))
             }
             Ok(Err(rejection)) => {
                 Err(Problem::new(rejection.status(), "bad_body", rejection.body_text(), "send the body again"))
@@ -95,48 +108,82 @@ impl Window {
 
 /// Every address there is.
 pub(crate) fn router(window: Arc<Window>) -> Router {
-    let devnet = Router::new()
-        .route("/api/v1/devnet/cuts", get(devnet::cuts).post(devnet::cut).delete(devnet::heal_all))
-        .route("/api/v1/devnet/cuts/{id}", delete(devnet::heal))
-        .route_layer(from_fn_with_state(window.clone(), guard::devnet));
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/snapshot", get(snapshot))
-        .route("/api/v1/why", get(why))
-        .route("/api/v1/nodes", get(nodes))
-        .route("/api/v1/blocks/{at}", get(block))
-        .route("/api/v1/accounts/{id}", get(account))
-        .route("/api/v1/tx", post(transactions::submit))
-        .route("/api/v1/tx/{id}", get(transactions::show))
-        .route("/api/v1/events", get(stream::events))
-        .route("/metrics", get(metrics))
-        .route("/livez", get(live))
-        .route("/healthz", get(live))
-        .route("/readyz", get(ready))
-        .merge(devnet)
-        .layer(DefaultBodyLimit::max(transactions::BODY_BYTES_MAX))
+    let devnet = devnet().route_layer(from_fn_with_state(window.clone(), guard::devnet));
+    Router::from(everywhere().merge(devnet))
         .layer(from_fn(guard::this_host))
         .layer(from_fn(problem::dress))
         .layer(map_response(volatile))
         .with_state(window)
 }
 
+/// What the descriptions of every address say.
+pub(crate) fn addresses() -> OpenApi {
+    everywhere().merge(devnet()).into_openapi()
+}
+
+fn everywhere() -> OpenApiRouter<Arc<Window>> {
+    OpenApiRouter::default()
+        .routes(routes!(status))
+        .routes(routes!(snapshot))
+        .routes(routes!(why))
+        .routes(routes!(nodes))
+        .routes(routes!(block))
+        .routes(routes!(account))
+        .routes(routes!(transactions::submit))
+        .routes(routes!(transactions::show))
+        .routes(routes!(tasks::submit, tasks::list))
+        .routes(routes!(tasks::show))
+        .routes(routes!(stream::events))
+        .routes(routes!(description))
+        .routes(routes!(metrics))
+        .routes(routes!(live))
+        .routes(routes!(healthy))
+        .routes(routes!(ready))
+}
+
+fn devnet() -> OpenApiRouter<Arc<Window>> {
+    OpenApiRouter::default().routes(routes!(devnet::cuts, devnet::cut, devnet::heal_all)).routes(routes!(devnet::heal))
+}
+
+/// This validator in one screen.
+#[utoipa::path(get, path = "/api/v1/status", tag = "state", responses(
+    (status = 200, description = "As of the last change.", body = Status), Shown
+))]
 async fn status(State(window): State<Arc<Window>>) -> Response {
     Json(&window.snapshot().status).into_response()
 }
 
+/// Status, validators and explanation at one moment.
+///
+/// What a reader of events starts from, and returns to when it has missed some.
+#[utoipa::path(get, path = "/api/v1/snapshot", tag = "state", responses(
+    (status = 200, description = "As of the last change.", body = Snapshot), Shown
+))]
 async fn snapshot(State(window): State<Arc<Window>>) -> Response {
     Json(&*window.snapshot()).into_response()
 }
 
+/// Why finality is as it is, and what would mend it.
+#[utoipa::path(get, path = "/api/v1/why", tag = "state", responses(
+    (status = 200, description = "As of the last change.", body = Why), Shown
+))]
 async fn why(State(window): State<Arc<Window>>) -> Response {
     Json(&window.snapshot().why).into_response()
 }
 
+/// Every validator, as this one sees it.
+#[utoipa::path(get, path = "/api/v1/nodes", tag = "state", responses(
+    (status = 200, description = "As of the last change.", body = Nodes), Shown
+))]
 async fn nodes(State(window): State<Arc<Window>>) -> Json<Nodes> {
     Json(Nodes { schema: "unsplit.nodes/1".to_string(), nodes: window.snapshot().nodes.clone() })
 }
 
+/// A finalized block.
+#[utoipa::path(get, path = "/api/v1/blocks/{at}", tag = "chain",
+    params(("at" = String, Path, description = "A height, or `latest`.", example = "latest")),
+    responses((status = 200, description = "The block.", body = BlockView), Found)
+)]
 async fn block(State(window): State<Arc<Window>>, Path(at): Path<String>) -> Result<Response, Problem> {
     let at = match at.as_str() {
         "latest" => BlockAt::Latest,
@@ -154,22 +201,59 @@ async fn block(State(window): State<Arc<Window>>, Path(at): Path<String>) -> Res
     Ok(Json(block).into_response())
 }
 
+/// An account, as of the newest finalized block.
+#[utoipa::path(get, path = "/api/v1/accounts/{id}", tag = "chain",
+    params(("id" = String, Path, description = "Its public key, 64 hex digits.")),
+    responses(
+        (status = 200, description = "The account. One never used has balance 0 and nonce 0.", body = AccountView),
+        Asked
+    )
+)]
 async fn account(State(window): State<Arc<Window>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = id32("account", &id)?;
     let account = window.ask(|reply| Request::Account { id, reply }).await?;
     Ok(Json(account).into_response())
 }
 
-async fn metrics(State(window): State<Arc<Window>>) -> Response {
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], (window.backend.metrics)()).into_response()
+/// What this document says.
+#[utoipa::path(get, path = "/api/v1/openapi.json", tag = "operation", operation_id = "openapi", responses(
+    (status = 200, description = "This OpenAPI document.", body = Object), Shown
+))]
+async fn description() -> Response {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(openapi);
+    ([(CONTENT_TYPE, "application/json")], DOCUMENT.as_str()).into_response()
 }
 
-/// Alive means that somebody still empties the mailbox; whether that does any good is for `ready` to say.
+/// The metrics of engine and validator, for Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "operation", responses(
+    (status = 200, description = "OpenMetrics text.", body = String, content_type = OPEN_METRICS), Shown
+))]
+async fn metrics(State(window): State<Arc<Window>>) -> Response {
+    ([(CONTENT_TYPE, OPEN_METRICS)], (window.backend.metrics)()).into_response()
+}
+
+/// Whether the validator runs.
+///
+/// It does as long as somebody empties the mailbox; whether that does any good is for `/readyz` to say.
+#[utoipa::path(get, path = "/livez", tag = "operation", responses(
+    (status = 200, description = "It runs.", body = String), Asked
+))]
 async fn live(State(window): State<Arc<Window>>) -> Result<&'static str, Problem> {
     if window.backend.requests.is_closed() { Err(stopped()) } else { Ok("ok\n") }
 }
 
+/// The same as `/livez`, under the name that some monitors expect.
+#[utoipa::path(get, path = "/healthz", tag = "operation", responses(
+    (status = 200, description = "It runs.", body = String), Asked
+))]
+async fn healthy(window: State<Arc<Window>>) -> Result<&'static str, Problem> {
+    live(window).await
+}
+
+/// Whether the validator does its duty now, so that it may be counted on.
+#[utoipa::path(get, path = "/readyz", tag = "operation", responses(
+    (status = 200, description = "It does.", body = String), Asked
+))]
 async fn ready(State(window): State<Arc<Window>>) -> Result<&'static str, Problem> {
     if window.backend.requests.is_closed() {
         return Err(stopped());
@@ -204,11 +288,16 @@ fn not_found(code: &str, detail: String) -> Problem {
 }
 
 fn too_large(detail: String) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail, "split it into several transactions")
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail, "send less at once")
 }
 
 fn bad_json(error: &serde_json::Error) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "bad_json", error.to_string(), "mend the JSON at that place")
+}
+
+fn bad_hex(what: &str) -> Problem {
+    let help = "write two digits per byte, without 0x";
+    Problem::new(StatusCode::BAD_REQUEST, "bad_hex", format!("{what} is not hex"), help)
 }
 
 fn wrong_content(found: &str, offered: &str) -> Problem {
@@ -232,33 +321,15 @@ fn number(what: &str, text: &str) -> Result<u64, Problem> {
 }
 
 fn id32(what: &str, text: &str) -> Result<[u8; 32], Problem> {
-    unhex(text).and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+    hex::read(text).and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
         let detail = format!("the {what} id must be 64 hex digits");
         Problem::new(StatusCode::BAD_REQUEST, format!("bad_{what}_id"), detail, "write all 64 digits, without 0x")
     })
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some((digit(*high)? * 16 + digit(*low)?) as u8)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn hex_is_pairs_of_digits_in_either_case() {
-        assert_eq!(unhex("00fFa1"), Some(vec![0x00, 0xff, 0xa1]));
-        assert_eq!(unhex(""), Some(vec![]));
-        for text in ["0", "0g", "+1", "ä0", "0x00"] {
-            assert_eq!(unhex(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_number_is_digits_that_fit() {

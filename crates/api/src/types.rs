@@ -2,10 +2,15 @@
 //!
 //! Every top-level document carries a `schema` tag; within a major version only additions are made.
 
+mod tasks;
+
+pub use tasks::*;
+
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Whether blocks become final now.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Finality {
     /// Nothing has been finalized yet and nothing speaks against it.
@@ -20,7 +25,7 @@ pub enum Finality {
 }
 
 /// What this validator does about votes.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Duty {
     /// Signs votes.
@@ -31,7 +36,7 @@ pub enum Duty {
 }
 
 /// `GET /api/v1/status`: one validator in one screen.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Status {
     /// `unsplit.status/1`.
     pub schema: String,
@@ -76,12 +81,18 @@ pub struct Status {
     /// Milliseconds since this validator last signed a vote; absent when it has not since it started.
     #[serde(default)]
     pub last_signed_ms_ago: Option<u64>,
+    /// Blocks that a finished task is remembered for, and that the submission of a task may be signed ahead.
+    #[serde(default)]
+    pub task_keep_blocks: u64,
+    /// Tasks on the chain after `height`.
+    #[serde(default)]
+    pub tasks: TaskCounts,
     /// One sentence: why the state is what it is.
     pub why: String,
 }
 
 /// One row of `GET /api/v1/nodes`: a validator as this one sees it. Unreachable validators are rows too.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct NodeRow {
     /// Name from the genesis file.
     pub name: String,
@@ -107,10 +118,13 @@ pub struct NodeRow {
     pub version: Option<String>,
     /// Why it cannot be used, when that is known (for example another protocol version).
     pub problem: Option<String>,
+    /// Tasks leased to it.
+    #[serde(default)]
+    pub leases: u64,
 }
 
 /// `GET /api/v1/nodes`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Nodes {
     /// `unsplit.nodes/1`.
     pub schema: String,
@@ -119,7 +133,7 @@ pub struct Nodes {
 }
 
 /// `GET /api/v1/why`: one explanation of the present state.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Why {
     /// `unsplit.why/1`.
     pub schema: String,
@@ -144,7 +158,7 @@ pub struct Why {
 }
 
 /// A validator that is not heard.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Missing {
     /// Its name.
     pub name: String,
@@ -155,7 +169,7 @@ pub struct Missing {
 }
 
 /// `GET /api/v1/snapshot`: everything above at one moment.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Snapshot {
     /// `unsplit.snapshot/1`.
     pub schema: String,
@@ -174,7 +188,7 @@ pub struct Snapshot {
 }
 
 /// A finalized block, `GET /api/v1/blocks/{height|latest}`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct BlockView {
     /// `unsplit.block/1`.
     pub schema: String,
@@ -201,7 +215,7 @@ pub struct BlockView {
 }
 
 /// A transaction inside a finalized block.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct TransactionView {
     /// Its id, hex.
     pub id: String,
@@ -215,10 +229,18 @@ pub struct TransactionView {
     pub to: Option<String>,
     /// The amount of a transfer.
     pub amount: Option<u64>,
+    /// The task's id, of a submission or cancellation.
+    pub task: Option<String>,
+    /// The task's number, of a completion, decline or renewal.
+    pub number: Option<u64>,
+    /// The fencing token of the lease it speaks of, of a completion, decline or renewal.
+    pub token: Option<u64>,
+    /// SHA-256 of the result, hex, of a completion.
+    pub result_sha256: Option<String>,
 }
 
 /// Where a transaction stands.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TransactionState {
     /// Waiting in this validator's mempool. Volatile: resubmit the same bytes if it does not become final.
@@ -229,7 +251,7 @@ pub enum TransactionState {
 }
 
 /// `GET /api/v1/tx/{id}` and the answer to `POST /api/v1/tx`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct TransactionStatus {
     /// `unsplit.transaction/1`.
     pub schema: String,
@@ -242,7 +264,7 @@ pub struct TransactionStatus {
 }
 
 /// `GET /api/v1/accounts/{id}`. An account never used has balance 0 and nonce 0.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct AccountView {
     /// `unsplit.account/1`.
     pub schema: String,
@@ -257,7 +279,7 @@ pub struct AccountView {
 }
 
 /// One thing that happened, `GET /api/v1/events` (server-sent events; `id:` is `offset`).
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Event {
     /// Grows by one per event of this process.
     pub offset: u64,
@@ -268,8 +290,8 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-/// The kinds of [`Event`].
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+/// What may happen.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
     /// A block was finalized and applied.
@@ -326,10 +348,44 @@ pub enum EventKind {
         /// What it did.
         fault: String,
     },
+    /// A task was submitted, or stands elsewhere now.
+    TaskChanged {
+        /// The chain's running number of the task.
+        number: u64,
+        /// What its submitter calls it.
+        id: String,
+        /// The submitter's account, hex.
+        account: String,
+        /// Where it stands now.
+        state: TaskState,
+        /// The validator it is leased to, or that did it.
+        holder: Option<String>,
+        /// The fencing token of that lease.
+        token: Option<u64>,
+        /// Leases that ended without a result so far.
+        attempts: u32,
+        /// The block that changed it.
+        height: u64,
+        /// Why the last lease ended without a result, or why the task failed.
+        reason: Option<String>,
+    },
+    /// A result was dropped: its lease was over, or the task was finished already.
+    CommitRejected {
+        /// The chain's running number of the task.
+        number: u64,
+        /// What its submitter calls it; absent when the task is no longer known.
+        id: Option<String>,
+        /// The validator that sent the result.
+        node: String,
+        /// The fencing token it sent.
+        token: u64,
+        /// What spoke against it.
+        reason: String,
+    },
 }
 
 /// Body of `POST /api/v1/devnet/cuts`: drop messages from and to these peers. Only on chains whose id contains `devnet`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CutRequest {
     /// Names of peers whose messages to this validator are dropped.
@@ -343,7 +399,7 @@ pub struct CutRequest {
 }
 
 /// One cut that is in force. The answer to `POST /api/v1/devnet/cuts` is this with `schema`: `unsplit.cut/1`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Cut {
     /// Id, for `DELETE /api/v1/devnet/cuts/{id}`.
     pub id: u64,
@@ -356,7 +412,7 @@ pub struct Cut {
 }
 
 /// `GET /api/v1/devnet/cuts`: all cuts that are in force.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Cuts {
     /// `unsplit.cuts/1`.
     pub schema: String,
@@ -365,7 +421,7 @@ pub struct Cuts {
 }
 
 /// The answer to `DELETE /api/v1/devnet/cuts[/{id}]`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Healed {
     /// `unsplit.healed/1`.
     pub schema: String,
@@ -374,7 +430,7 @@ pub struct Healed {
 }
 
 /// JSON body of `POST /api/v1/tx`; the same bytes may be sent plainly as `application/octet-stream`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Submission {
     /// The encoded transaction, hex.
@@ -383,14 +439,14 @@ pub struct Submission {
 
 /// The frame `missed` of `GET /api/v1/events`: events were dropped before this reader took them. It should read
 /// `/api/v1/snapshot` once; the frames that follow are complete again.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Missed {
     /// How many; 0 when the offset asked for is one this process has not reached, because it was restarted.
     pub missed: u64,
 }
 
 /// RFC 9457 problem document, `application/problem+json`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct Problem {
     /// `about:blank` or a URI reference that names the kind of problem.
     #[serde(rename = "type")]

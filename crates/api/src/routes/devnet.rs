@@ -1,7 +1,10 @@
 //! Faults on purpose. The guard lets nobody here unless the chain is a devnet and the caller has the token.
 
 use super::{Window, bad_json, content_of, not_found, number, wrong_content};
-use crate::{Cut, CutRequest, Cuts, Healed, Problem, Request};
+use crate::{
+    Cut, CutRequest, Cuts, Healed, Problem, Request,
+    openapi::{Commanded, Written},
+};
 use axum::{
     Json,
     extract::{Path, State},
@@ -10,17 +13,29 @@ use axum::{
 };
 use serde::Serialize;
 use std::sync::Arc;
+use utoipa::ToSchema;
 
 /// A fault that somebody forgot must not outlive the coffee break.
 const TTL_MS_MAX: u64 = 60 * 60 * 1_000;
 
-#[derive(Serialize)]
+/// Both directions of several hundred peers.
+const BODY_BYTES_MAX: usize = 129 * 1024;
+
+/// A cut that was just made.
+#[derive(Serialize, ToSchema)]
 struct NewCut {
+    /// `unsplit.cut/1`.
     schema: &'static str,
     #[serde(flatten)]
     cut: Cut,
 }
 
+/// Drops messages between this validator and some peers for a while.
+#[utoipa::path(post, path = "/api/v1/devnet/cuts", tag = "devnet",
+    security(("token" = [])),
+    request_body = CutRequest,
+    responses((status = 201, description = "The cut is in force.", body = NewCut), Written)
+)]
 pub(super) async fn cut(
     State(window): State<Arc<Window>>,
     request: axum::extract::Request,
@@ -30,16 +45,32 @@ pub(super) async fn cut(
     Ok((StatusCode::CREATED, Json(NewCut { schema: "unsplit.cut/1", cut })).into_response())
 }
 
+/// The cuts that are in force.
+#[utoipa::path(get, path = "/api/v1/devnet/cuts", tag = "devnet",
+    security(("token" = [])),
+    responses((status = 200, description = "All of them.", body = Cuts), Commanded)
+)]
 pub(super) async fn cuts(State(window): State<Arc<Window>>) -> Result<Json<Cuts>, Problem> {
     let cuts = window.ask(|reply| Request::Cuts { reply }).await?;
     Ok(Json(Cuts { schema: "unsplit.cuts/1".to_string(), cuts }))
 }
 
+/// Ends every cut.
+#[utoipa::path(delete, path = "/api/v1/devnet/cuts", tag = "devnet",
+    security(("token" = [])),
+    responses((status = 200, description = "None is in force.", body = Healed), Commanded)
+)]
 pub(super) async fn heal_all(State(window): State<Arc<Window>>) -> Result<Json<Healed>, Problem> {
     let healed = window.ask(|reply| Request::Heal { id: None, reply }).await?;
     Ok(Json(answer(healed)))
 }
 
+/// Ends one cut.
+#[utoipa::path(delete, path = "/api/v1/devnet/cuts/{id}", tag = "devnet",
+    security(("token" = [])),
+    params(("id" = u64, Path, description = "Its id.")),
+    responses((status = 200, description = "It has ended.", body = Healed), Commanded)
+)]
 pub(super) async fn heal(State(window): State<Arc<Window>>, Path(id): Path<String>) -> Result<Json<Healed>, Problem> {
     let id = number("cut", &id)?;
     match window.ask(|reply| Request::Heal { id: Some(id), reply }).await? {
@@ -57,7 +88,7 @@ async fn cut_request(window: &Window, request: axum::extract::Request) -> Result
     if content != "application/json" {
         return Err(wrong_content(&content, "application/json"));
     }
-    let body = window.body(request).await?;
+    let body = window.body(request, BODY_BYTES_MAX).await?;
     let request: CutRequest = serde_json::from_slice(&body).map_err(|error| bad_json(&error))?;
     if !(1..=TTL_MS_MAX).contains(&request.ttl_ms) {
         return Err(invalid("bad_ttl", format!("`ttl_ms` is {}, not 1 to {TTL_MS_MAX}", request.ttl_ms)));

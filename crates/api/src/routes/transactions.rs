@@ -1,9 +1,11 @@
 //! Taking transactions, and waiting until they are final.
 
-use super::{Window, bad_json, content_of, id32, not_found, too_large, unhex, wrong_content};
+use super::{Window, bad_hex, bad_json, content_of, id32, not_found, too_large, wrong_content};
 use crate::{
     Event, EventKind, Heard, Problem, Request, Submission, Subscription, TransactionState, TransactionStatus,
     guard::Writer,
+    hex,
+    openapi::{Found, Written},
 };
 use axum::{
     Json,
@@ -14,12 +16,14 @@ use axum::{
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
+use utoipa::IntoParams;
 
-/// Far above any transfer (about 200 bytes), far below a block: one transaction cannot crowd out the others.
-pub const TRANSACTION_BYTES_MAX: usize = 64 * 1024;
+/// The most bytes of an encoded transaction. The largest submits a task with 64 KiB of payload and some hundred bytes
+/// around it; still far below a block, so that one transaction cannot crowd out the others.
+pub const TRANSACTION_BYTES_MAX: usize = 70 * 1024;
 
 /// A transaction written as hex, with room for the JSON around it.
-pub(super) const BODY_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX + 1024;
+const BODY_BYTES_MAX: usize = 2 * TRANSACTION_BYTES_MAX + 1024;
 
 /// Finality comes within seconds or not soon; who wants to wait longer asks again.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -27,13 +31,21 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// As the command line's own default.
 const WAIT_DEFAULT: Duration = Duration::from_secs(5);
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Waiting {
+    /// `finalized` to be answered once the transaction is final, or the time is up.
     wait: Option<String>,
+    /// How long to wait, for example `500ms`, `5s` or `1m`, which is the most; `5s` if absent.
     timeout: Option<String>,
 }
 
+/// Where a transaction stands.
+#[utoipa::path(get, path = "/api/v1/tx/{id}", tag = "chain", operation_id = "transaction",
+    params(("id" = String, Path, description = "Its id, 64 hex digits.")),
+    responses((status = 200, description = "Where it stands.", body = TransactionStatus), Found)
+)]
 pub(super) async fn show(State(window): State<Arc<Window>>, Path(id): Path<String>) -> Result<Response, Problem> {
     let key = id32("transaction", &id)?;
     let found = window.ask(|reply| Request::Transaction { id: key, reply }).await?;
@@ -43,6 +55,24 @@ pub(super) async fn show(State(window): State<Arc<Window>>, Path(id): Path<Strin
     Ok(Json(status).into_response())
 }
 
+/// Takes a transaction.
+///
+/// Sending the same bytes again is no error and takes effect once.
+#[utoipa::path(post, path = "/api/v1/tx", tag = "chain", operation_id = "submit_transaction",
+    security(("token" = [])),
+    params(Waiting),
+    request_body(
+        description = "The encoded transaction, at most 70 KiB: as it is, or as hex in JSON.",
+        content((Submission = "application/json"), ("application/octet-stream"))
+    ),
+    responses(
+        (status = 200, description = "It is final.", body = TransactionStatus, headers(
+            ("Location" = String, description = "Where to ask for it."))),
+        (status = 202, description = "It waits in the mempool.", body = TransactionStatus, headers(
+            ("Location" = String, description = "Where to ask for it."))),
+        Written
+    )
+)]
 pub(super) async fn submit(
     _: Writer,
     State(window): State<Arc<Window>>,
@@ -69,11 +99,11 @@ pub(super) async fn submit(
 async fn transaction(window: &Window, request: axum::extract::Request) -> Result<Vec<u8>, Problem> {
     let content = content_of(request.headers());
     let bytes = match content.as_str() {
-        "application/octet-stream" => window.body(request).await?.to_vec(),
+        "application/octet-stream" => window.body(request, BODY_BYTES_MAX).await?.to_vec(),
         "application/json" => {
-            let body = window.body(request).await?;
+            let body = window.body(request, BODY_BYTES_MAX).await?;
             let submission: Submission = serde_json::from_slice(&body).map_err(|error| bad_json(&error))?;
-            unhex(&submission.transaction).ok_or_else(bad_hex)?
+            hex::read(&submission.transaction).ok_or_else(|| bad_hex("`transaction`"))?
         }
         other => return Err(wrong_content(other, "application/octet-stream or application/json")),
     };
@@ -81,11 +111,6 @@ async fn transaction(window: &Window, request: axum::extract::Request) -> Result
         return Err(too_large(format!("the transaction has {} bytes, not {TRANSACTION_BYTES_MAX}", bytes.len())));
     }
     Ok(bytes)
-}
-
-fn bad_hex() -> Problem {
-    let help = "write two digits per byte, without 0x";
-    Problem::new(StatusCode::BAD_REQUEST, "bad_hex", "`transaction` is not hex", help)
 }
 
 impl Window {

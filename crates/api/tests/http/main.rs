@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod openapi;
+mod tasks;
 mod world;
 
-use api::{EventKind, Limits, Settings, Snapshot};
+use api::{EventKind, Limits, Settings, Snapshot, TaskState};
 use std::{sync::Arc, time::Duration};
 use tokio::{io::AsyncReadExt as _, net::TcpStream};
 use world::{Events, Node, TOKEN, TOKEN_FILE, World, exchange, hex, patient, read_all, send, snapshot};
@@ -13,6 +15,25 @@ const SHORT: Duration = Duration::from_millis(200);
 
 fn node_heard() -> EventKind {
     EventKind::NodeHeard { node: "n1".to_string() }
+}
+
+fn task_changed() -> EventKind {
+    EventKind::TaskChanged {
+        number: 7,
+        id: "report".to_string(),
+        account: hex(1),
+        state: TaskState::Leased,
+        holder: Some("n1".to_string()),
+        token: Some(3),
+        attempts: 1,
+        height: 9,
+        reason: None,
+    }
+}
+
+fn commit_rejected() -> EventKind {
+    let reason = "lease 3 is over, 4 holds".to_string();
+    EventKind::CommitRejected { number: 7, id: None, node: "n1".to_string(), token: 3, reason }
 }
 
 // Reading.
@@ -138,9 +159,13 @@ async fn a_write_needs_the_token() {
         "Authorization: Basic correct-horse\r\n",
         "Authorization: \u{fe}\r\n",
     ] {
-        for line in
-            ["POST /api/v1/tx", "GET /api/v1/devnet/cuts", "POST /api/v1/devnet/cuts", "DELETE /api/v1/devnet/cuts"]
-        {
+        for line in [
+            "POST /api/v1/tx",
+            "POST /api/v1/tasks",
+            "GET /api/v1/devnet/cuts",
+            "POST /api/v1/devnet/cuts",
+            "DELETE /api/v1/devnet/cuts",
+        ] {
             let reply = world.ask(line, headers, b"").await;
             reply.expect_problem(401, "unauthorized");
             assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
@@ -238,6 +263,12 @@ async fn a_transaction_is_too_large_from_one_byte_beyond_the_limit() {
     let reply = world.write("POST /api/v1/tx", "application/json", &json(&bytes)).await;
     reply.expect_problem(413, "too_large");
     world.post_transaction("", &vec![b'a'; 200_000]).await.expect_problem(413, "too_large");
+}
+
+#[tokio::test]
+async fn a_transaction_may_carry_the_largest_payload() {
+    let world = World::new().await;
+    assert_eq!(world.post_transaction("", &vec![b'a'; 68 * 1024]).await.status, 202);
 }
 
 #[tokio::test]
@@ -373,6 +404,59 @@ async fn events_resume_after_the_offset_seen_last() {
         let mut events = Events::open(world.address, query, headers).await;
         events.expect(2, "node_heard").await;
         events.expect(3, "node_heard").await;
+    }
+}
+
+#[tokio::test]
+async fn events_of_tasks_are_told_and_resumed_like_all_others() {
+    let world = World::new().await;
+    for (time, kind) in [node_heard(), task_changed(), commit_rejected()].into_iter().enumerate() {
+        world.log.push(time as u64, kind);
+    }
+    let mut events = Events::open(world.address, "", "Last-Event-ID: 1\r\n").await;
+    events.expect(2, "task_changed").await;
+    let frame = events.next().await;
+    let data = frame.lines().find_map(|line| line.strip_prefix("data: ")).expect("an event has data");
+    let event: api::Event = serde_json::from_str(data).expect("an event");
+    assert_eq!((event.offset, event.kind), (3, commit_rejected()));
+}
+
+#[tokio::test]
+async fn only_the_kinds_asked_for_arrive_under_the_offsets_of_all() {
+    let world = World::new().await;
+    for kind in [node_heard(), task_changed(), node_heard()] {
+        world.log.push(1, kind);
+    }
+    let mut events = Events::open(world.address, "?kinds=finalized,task_changed&since=0", "").await;
+    events.expect(2, "task_changed").await;
+    world.log.push(1, commit_rejected());
+    world.finalize(1);
+    events.expect(5, "finalized").await;
+    let mut one = Events::open(world.address, "?kinds=commit_rejected", "Last-Event-ID: 1\r\n").await;
+    one.expect(4, "commit_rejected").await;
+}
+
+#[tokio::test]
+async fn events_that_were_missed_are_counted_whatever_kind_was_asked_for() {
+    let world = World::new().await;
+    for _ in 1..=7 {
+        world.log.push(1, node_heard());
+    }
+    world.log.push(1, task_changed());
+    let mut events = Events::open(world.address, "?kinds=task_changed&since=1", "").await;
+    assert_eq!(events.next().await, "event: missed\ndata: {\"missed\":3}\n\n");
+    events.expect(8, "task_changed").await;
+}
+
+#[tokio::test]
+async fn a_kind_that_does_not_exist_is_refused_with_those_that_do() {
+    let world = World::new().await;
+    for kinds in ["finalised", "", "finalized,", "missed", "finalized,%20task_changed"] {
+        let reply = world.get(&format!("/api/v1/events?kinds={kinds}")).await;
+        reply.expect_problem(400, "bad_kinds");
+        for name in EventKind::NAMES {
+            assert!(reply.body.contains(name), "{}", reply.body);
+        }
     }
 }
 

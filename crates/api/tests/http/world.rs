@@ -2,7 +2,7 @@
 
 use api::{
     AccountView, Backend, BlockAt, BlockView, Cut, EventKind, EventLog, Limits, Problem, Refusal, RefusalClass,
-    Request, Settings, Snapshot, TransactionState, TransactionStatus, serve,
+    Request, Settings, Snapshot, TaskView, Tasks, TransactionState, TransactionStatus, serve,
 };
 use serde_json::Value;
 use std::{
@@ -165,27 +165,47 @@ async fn run(
     }
 }
 
-/// A transaction is refused if its first byte is a digit, as that digit says; its id repeats its first byte.
+/// Refuses what begins with a digit, as that digit says.
+fn judge(bytes: &[u8]) -> Result<(), Refusal> {
+    let class = match bytes.first() {
+        Some(b'0') => RefusalClass::Invalid,
+        Some(b'1') => RefusalClass::Conflict,
+        Some(b'2') => RefusalClass::Busy,
+        Some(b'3') => RefusalClass::NotFound,
+        Some(b'4') => RefusalClass::Forbidden,
+        _ => return Ok(()),
+    };
+    Err(Refusal { code: "told_to", detail: "no".into(), help: "do not".into(), class })
+}
+
+fn task(id: String, account: Option<[u8; 32]>) -> TaskView {
+    let account = account.map_or_else(String::new, |key| hex(key[0]));
+    TaskView { schema: "unsplit.task/1".into(), id, account, ..TaskView::default() }
+}
+
+/// A transaction's id repeats its first byte. A task is called by its whole transaction, and the only one in a list by
+/// the query.
 fn answer(request: Request, transactions: &mut BTreeMap<[u8; 32], TransactionStatus>, submitted: &Semaphore) {
     match request {
         Request::Submit { bytes, reply } => {
             let first = bytes.first().copied().unwrap_or_default();
-            let class = match first {
-                b'0' => Some(RefusalClass::Invalid),
-                b'1' => Some(RefusalClass::Conflict),
-                b'2' => Some(RefusalClass::Busy),
-                b'3' => Some(RefusalClass::NotFound),
-                b'4' => Some(RefusalClass::Forbidden),
-                _ => None,
-            };
-            let _ = reply.send(match class {
-                Some(class) => Err(Refusal { code: "told_to", detail: "no".into(), help: "do not".into(), class }),
-                None => {
-                    let status = TransactionStatus { id: hex(first), ..TransactionStatus::default() };
-                    Ok(transactions.entry([first; 32]).or_insert(status).clone())
-                }
-            });
+            let _ = reply.send(judge(&bytes).map(|()| {
+                let status = TransactionStatus { id: hex(first), ..TransactionStatus::default() };
+                transactions.entry([first; 32]).or_insert(status).clone()
+            }));
             submitted.add_permits(1);
+        }
+        Request::SubmitTasks { transactions, reply } => {
+            submitted.add_permits(transactions.len());
+            let name = |bytes: &[u8]| task(String::from_utf8_lossy(bytes).into_owned(), None);
+            let _ = reply.send(transactions.iter().map(|bytes| judge(bytes).map(|()| name(bytes))).collect());
+        }
+        Request::Task { id, account, reply } => {
+            let _ = reply.send(judge(id.as_bytes()).map(|()| task(id, account)));
+        }
+        Request::Tasks { query, reply } => {
+            let tasks = vec![task(format!("{query:?}"), None)];
+            let _ = reply.send(Tasks { schema: "unsplit.tasks/1".into(), tasks, next: Some(9), height: 7 });
         }
         Request::Block { at, reply } => {
             let height = match at {
