@@ -6,6 +6,7 @@
 //! be set here; a quorum cannot be set anywhere.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     fmt, io,
     net::SocketAddr,
@@ -38,6 +39,8 @@ pub struct Config {
     pub consensus: Consensus,
     /// Transactions that wait.
     pub mempool: Mempool,
+    /// Tasks.
+    pub worker: Worker,
     /// What is kept on disk.
     pub store: Store,
     /// The HTTP window.
@@ -57,6 +60,7 @@ impl Default for Config {
             network: Network::default(),
             consensus: Consensus::default(),
             mempool: Mempool::default(),
+            worker: Worker::default(),
             store: Store::default(),
             api: Api::default(),
             log: Log::default(),
@@ -148,6 +152,36 @@ impl Default for Mempool {
     fn default() -> Self {
         // 20,000 is what 200 transfers a second pile up during a halt of 100 s.
         Self { transactions_max: 20_000, bytes_max: 16 << 20, per_account_max: 256 }
+    }
+}
+
+/// `[worker]`: how this validator does the tasks that are leased to it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Worker {
+    /// Tasks done at the same time.
+    pub slots: usize,
+    /// How long a program may run.
+    #[serde(deserialize_with = "duration")]
+    pub time_max: Duration,
+    /// How much memory a program may use.
+    #[serde(deserialize_with = "bytes")]
+    pub memory_max: usize,
+    /// How many processes a program may have.
+    pub processes_max: u64,
+    /// The programs that tasks may name, each with its path and arguments. Submitters give them input, never arguments.
+    pub commands: BTreeMap<String, Vec<String>>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            slots: 2,
+            time_max: Duration::from_secs(30),
+            memory_max: 512 << 20,
+            processes_max: 16,
+            commands: BTreeMap::new(),
+        }
     }
 }
 
@@ -321,7 +355,8 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         let problem = self.problem_at_top().or_else(|| self.network.problem()).or_else(|| self.consensus.problem());
         let problem = problem.or_else(|| self.mempool.problem()).or_else(|| self.store.problem());
-        let problem = problem.or_else(|| self.api.problem()).or_else(|| self.problem_between());
+        let problem = problem.or_else(|| self.worker.problem()).or_else(|| self.api.problem());
+        let problem = problem.or_else(|| self.problem_between());
         problem.map_or(Ok(()), |problem| Err(ConfigError::Invalid { file: None, problem }))
     }
 
@@ -407,6 +442,38 @@ impl Mempool {
         }
         (self.bytes_max < Self::BYTES_MIN)
             .then(|| format!("mempool.bytes_max ({} bytes) must be at least 1MiB, one block", self.bytes_max))
+    }
+}
+
+impl Worker {
+    /// More at once than any machine has cores for.
+    const SLOTS_MAX: usize = 1_024;
+
+    /// The launcher itself has to fit.
+    const MEMORY_MIN: usize = 64 << 20;
+
+    fn problem(&self) -> Option<String> {
+        if self.slots == 0 || self.slots > Self::SLOTS_MAX {
+            let slots = self.slots;
+            return Some(format!(
+                "worker.slots ({slots}) must be from 1 to {}: a validator that takes no tasks would only lose them",
+                Self::SLOTS_MAX
+            ));
+        }
+        if self.memory_max < Self::MEMORY_MIN {
+            return Some(format!("worker.memory_max ({} bytes) must be at least 64MiB", self.memory_max));
+        }
+        if self.processes_max == 0 {
+            return Some("worker.processes_max (0) must be at least 1: the program itself is one".into());
+        }
+        let bad = self.commands.iter().find(|(name, command)| !is_name(name) || command.is_empty());
+        bad.map(|(name, _)| {
+            format!(
+                "worker.commands.{name} must be named with 1 to 32 of a-z, 0-9 and -, and be a list that starts with a \
+                 program: {name} = [\"/usr/bin/sort\", \"-n\"]"
+            )
+        })
+        .or_else(|| within("worker.time_max", self.time_max, "10ms", "1h"))
     }
 }
 
@@ -653,6 +720,14 @@ transactions_max = 20000
 bytes_max = "16MiB"
 per_account_max = 256              # so that one sender cannot crowd out the others
 
+# Tasks run here under limits that a program cannot lift; a task that breaks one is given back with the reason.
+[worker]
+slots = 2                          # tasks done at the same time
+time_max = "30s"                   # for a program
+memory_max = "512MiB"              # for a program
+processes_max = 16                 # for a program
+commands = {}                      # what `command` tasks may run, e.g. { sort = ["/usr/bin/sort", "-n"] }
+
 [store]
 checkpoint_interval = 1000         # blocks between checkpoints; a restart replays about this many at most
 checkpoints_kept = 2               # at least 2
@@ -817,6 +892,16 @@ mod tests {
         check_edge(&["mempool.per_account_max=1"], &["mempool.per_account_max=0"], "must be from 1 to");
         check_edge(&["mempool.per_account_max=20000"], &["mempool.per_account_max=20001"], "must be from 1 to");
         check_edge(&["mempool.bytes_max=1MiB"], &["mempool.bytes_max=1023KiB"], "at least 1MiB");
+    }
+
+    #[test]
+    fn a_worker_has_slots_limits_and_named_programs() {
+        check_edge(&["worker.slots=1"], &["worker.slots=0"], "worker.slots (0) must be from 1 to 1024");
+        check_edge(&["worker.memory_max=64MiB"], &["worker.memory_max=63MiB"], "at least 64MiB");
+        check_edge(&["worker.processes_max=1"], &["worker.processes_max=0"], "at least 1");
+        check_edge(&["worker.time_max=1h"], &["worker.time_max=2h"], "from 10ms to 1h");
+        check_edge(&["worker.commands={ wc = [\"wc\"] }"], &["worker.commands={ wc = [] }"], "worker.commands.wc must be");
+        check_edge(&[], &["worker.commands={ \"a b\" = [\"wc\"] }"], "1 to 32 of a-z");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod answers;
 mod start;
+mod tasks;
 
 use crate::{
     blocker::PolicyBlocker,
@@ -13,10 +14,12 @@ use crate::{
     clock::{milliseconds, since},
     guard::Guard,
     index::Index,
+    mempool::Refused,
     progress::Progress,
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
+    worker::{Finished, Worker},
     wire::{Beacon, GOSSIP_BYTES_MAX, Gossip},
 };
 use api::{Duty, EventKind, EventLog, Finality, Request, Snapshot};
@@ -25,7 +28,7 @@ use commonware_cryptography::{Digested, ed25519::PublicKey};
 use commonware_p2p::{Blocker, Message, Receiver, Recipients, Sender};
 use commonware_runtime::{
     Clock, Handle, IoBuf, Metrics, Spawner, Storage,
-    telemetry::metrics::{Gauge, MetricsExt as _},
+    telemetry::metrics::{Counter, Gauge, MetricsExt as _},
 };
 use commonware_utils::{
     acknowledgement::{Acknowledgement as _, Exact},
@@ -113,6 +116,8 @@ pub struct Inputs<RB, RG> {
     pub beacons: RB,
     /// Transactions of peers.
     pub gossip: RG,
+    /// What came out of tasks.
+    pub finished: mpsc::Receiver<Finished>,
 }
 
 /// A peer as the driver sees it.
@@ -132,6 +137,12 @@ struct Gauges {
     voting: Gauge,
     mempool: Gauge,
     refused: Gauge,
+    pending: Gauge,
+    leased: Gauge,
+    done: Gauge,
+    failed: Gauge,
+    running: Gauge,
+    stale: Counter,
 }
 
 impl Gauges {
@@ -145,6 +156,12 @@ impl Gauges {
             voting: context.gauge("voting", "1 while this validator signs votes"),
             mempool: context.gauge("mempool_transactions", "transactions that wait"),
             refused: context.gauge("guard_refused", "signatures that the vote guard refused"),
+            pending: context.gauge("tasks_pending", "tasks that nobody has"),
+            leased: context.gauge("tasks_leased", "tasks that somebody has"),
+            done: context.gauge("tasks_done", "tasks that are done and not yet forgotten"),
+            failed: context.gauge("tasks_failed", "tasks that failed and are not yet forgotten"),
+            running: context.gauge("tasks_running", "tasks that run on this validator"),
+            stale: context.counter("stale_commits_rejected", "completions dropped because their lease was over"),
         }
     }
 }
@@ -169,6 +186,7 @@ where
     /// The state at a checkpoint height, until the next block confirms its root.
     checkpoint: Option<State>,
     writing: Option<Handle<()>>,
+    worker: Worker<E>,
     outbox: Vec<Transaction>,
     flush_at: Option<SystemTime>,
     published: SystemTime,
@@ -183,7 +201,13 @@ where
     SG: Sender<PublicKey = PublicKey>,
 {
     /// `beacons` and `gossip` are the sending ends of their channels.
-    pub fn new(context: E, settings: Settings, parts: Parts<B>, beacons: SB, gossip: SG) -> Self {
+    pub fn new(
+        context: E,
+        settings: Settings,
+        parts: Parts<B>,
+        worker: Worker<E>,
+        (beacons, gossip): (SB, SG),
+    ) -> Self {
         let started = context.current();
         let peers = vec![Peer::default(); settings.roster.len()];
         let duty = if parts.guard.observing().is_some() { Duty::Observing } else { Duty::Voting };
@@ -204,6 +228,7 @@ where
             index,
             checkpoint: None,
             writing: None,
+            worker,
             outbox: Vec::new(),
             flush_at: None,
             published: SystemTime::UNIX_EPOCH,
@@ -233,6 +258,10 @@ where
                     Some(delivery) => self.deliver(delivery).await,
                     None => return Ok(()),
                 },
+                Some(finished) = inputs.finished.recv() => {
+                    self.worker.finish(finished);
+                    self.follow_tasks(&self.parts.ledger.finalized(), self.context.current());
+                }
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 Ok(message) = inputs.beacons.recv() => self.take_beacon(message),
                 Ok(message) = inputs.gossip.recv() => self.take_gossip(message),
@@ -267,8 +296,8 @@ where
         }
         // Our own vote may be in the certificate: nothing is called final that a power cut could make us forget.
         self.parts.guard.durable(self.parts.guard.recorded()).await;
-        let state = match self.parts.ledger.finalize(block) {
-            Ok(state) => state,
+        let (state, stale) = match self.parts.ledger.finalize(block) {
+            Ok(finalized) => finalized,
             Err(problem) => {
                 error!(height = block.height.0, digest = %block.digest(), %problem, "a finalized block is invalid here");
                 panic!("finalized block {} cannot be applied: {problem}", block.height);
@@ -285,6 +314,8 @@ where
             transactions: block.transactions.len(),
         };
         self.parts.events.push(milliseconds(now), kind);
+        self.tell_tasks(&state, stale, now);
+        self.follow_tasks(&state, now);
         self.keep_checkpoint(block, state).await;
         self.leave_sit_out(block, &before, now).await;
         if since(now, self.published) >= PUBLISH_EVERY {
@@ -357,7 +388,10 @@ where
         for transaction in gossip.0 {
             // Refusals are the normal case: late, known, or out of order. The lock is taken anew for each, because
             // checking signatures takes a while and a proposal may be under construction.
-            let _ = self.parts.ledger.mempool().offer(transaction, &state);
+            let offered = self.parts.ledger.mempool().offer(transaction, &state);
+            if let Err(Refused::Stale(stale)) = offered {
+                self.tell_stale(&stale, &state, self.context.current());
+            }
         }
         self.parts.ledger.arrivals.step();
     }
@@ -376,6 +410,7 @@ where
             self.parts.events.push(milliseconds(now), EventKind::FaultEnded { fault });
         }
         self.judge_silence(now);
+        self.follow_tasks(&self.parts.ledger.finalized(), now);
         let beacon = Beacon {
             height: self.parts.ledger.finalized().height(),
             view: View(self.parts.view.get()),
@@ -440,6 +475,11 @@ where
         self.gauges.live.set(i64::from(matches!(self.finality, Finality::Live | Finality::Degraded)));
         self.gauges.voting.set(i64::from(self.duty == Duty::Voting));
         self.gauges.mempool.set(i64::try_from(snapshot.status.mempool_transactions).unwrap_or(i64::MAX));
+        self.gauges.pending.set(snapshot.status.tasks.pending.cast_signed());
+        self.gauges.leased.set(snapshot.status.tasks.leased.cast_signed());
+        self.gauges.done.set(snapshot.status.tasks.done.cast_signed());
+        self.gauges.failed.set(snapshot.status.tasks.failed.cast_signed());
+        self.gauges.running.set(i64::try_from(self.worker.running()).unwrap_or(i64::MAX));
         self.gauges.refused.set(self.parts.guard.refused().cast_signed());
         self.parts.snapshot.send_replace(Arc::new(snapshot));
     }

@@ -11,6 +11,7 @@
 //! - `boundary`, `wire`: what crosses the line to the peers, and how is it written?
 //! - `blocker`: on what grounds is a peer cut off, and for how long?
 //! - `store`, `index`: where does a start begin, and where is a transaction?
+//! - `worker`: what is leased to this validator, and how far is it?
 //! - `roster`: who are the validators?
 //! - `config`: what the operator says
 //! - `production`: a validator on this machine's sockets and disks
@@ -31,8 +32,11 @@ mod progress;
 pub mod roster;
 pub mod scheme;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod validator;
 pub mod wire;
+pub mod worker;
 
 pub use config::{Config, ConfigError};
 pub use production::{StartError, initialize, reinstate, run};

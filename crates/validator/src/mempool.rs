@@ -3,9 +3,26 @@
 //! Bounded in count and in bytes, and per account, so that one sender cannot push the others out. What is here is
 //! volatile and pending, never promised: clients keep the bytes and submit them again. Only transactions with a valid
 //! signature get in, so a block's transactions that are here need no second check.
+//!
+//! There are two kinds. What an account's nonce orders waits for its turn; of two with one nonce the first stays, unless
+//! the second expires a good deal later, which is the same choice on every validator in whatever order they come. What
+//! speaks of a lease waits for nobody and goes first, in up to half of a block: each such order is paid for with a lease
+//! that its signer holds, so there are never more than leases, and it makes room for other work.
 
-use ledger::{Account, Height, Nonce, PublicKey, State, Transaction, TransactionError, TxId, block};
+use ledger::{
+    Account, Claim, Height, Kind, Nonce, Place, PublicKey, State, TaskId, TaskState, Transaction, TransactionError, TxId,
+    block,
+};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A transaction replaces the one that waits with its nonce if it expires at least so much later.
+pub const REPLACE_AHEAD: u64 = 100;
+
+/// But not if it expires later than so many blocks from now: who replaces again and again comes to an end.
+pub const REPLACE_UNTIL: u64 = 100_000;
+
+/// Orders about leases of one validator. It holds fewer leases than this at once.
+const ORDERS_PER_VALIDATOR_MAX: usize = 4_096;
 
 /// Bounds of the mempool.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,14 +51,47 @@ pub enum Refused {
     #[error(transparent)]
     Invalid(#[from] TransactionError),
     /// Another transaction of the account waits with the same nonce.
-    #[error("another transaction of this account waits with nonce {0}")]
+    #[error(
+        "another transaction of this account waits with nonce {0}; one that expires at least {REPLACE_AHEAD} blocks \
+         later replaces it"
+    )]
     NonceTaken(Nonce),
+    /// A completion that came too late.
+    #[error("{}", .0.reason)]
+    Stale(Stale),
+    /// The validator has said something else about this lease already.
+    #[error("the validator has said so about this lease already")]
+    OrderTaken,
     /// The account has too many waiting.
     #[error("the account has {0} transactions waiting, the most it may have")]
     AccountFull(usize),
     /// There is no room.
     #[error("the mempool is full with {0} transactions of {1} bytes")]
     Full(usize, usize),
+}
+
+/// A completion that came too late: its lease was over.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Stale {
+    /// Who said that it was done.
+    pub node: PublicKey,
+    /// Under which lease.
+    pub claim: Claim,
+    /// Why it has no effect.
+    pub reason: String,
+}
+
+impl Stale {
+    /// The completion in `transaction`, if the state refuses it for being too late. One that is in the chain is not.
+    fn of(transaction: &Transaction, problem: &TransactionError, state: &State) -> Option<Self> {
+        let Kind::CompleteTask { claim, .. } = &transaction.kind else { return None };
+        let TransactionError::LeaseStale { .. } = problem else { return None };
+        let done = state.task(claim.task).map(|task| task.state);
+        if matches!(done, Some(TaskState::Done(done)) if done.token == claim.token) {
+            return None;
+        }
+        Some(Self { node: transaction.account, claim: *claim, reason: problem.to_string() })
+    }
 }
 
 #[derive(Debug)]
@@ -56,6 +106,8 @@ struct Entry {
 pub struct Mempool {
     limits: Limits,
     accounts: BTreeMap<PublicKey, BTreeMap<Nonce, Entry>>,
+    /// What validators say about their leases: one of each kind about each.
+    orders: BTreeMap<PublicKey, BTreeMap<(Claim, &'static str), Entry>>,
     ids: BTreeSet<TxId>,
     bytes: usize,
     /// The account after which the next selection begins, so that each comes first in turn.
@@ -65,7 +117,14 @@ pub struct Mempool {
 impl Mempool {
     /// Nothing waits yet.
     pub const fn new(limits: Limits) -> Self {
-        Self { limits, accounts: BTreeMap::new(), ids: BTreeSet::new(), bytes: 0, cursor: None }
+        Self {
+            limits,
+            accounts: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            ids: BTreeSet::new(),
+            bytes: 0,
+            cursor: None,
+        }
     }
 
     /// How many wait.
@@ -99,99 +158,198 @@ impl Mempool {
         }
         let next = state.height().next().unwrap_or(state.height());
         self.admissible(&transaction, state.account(&transaction.account), state, next)?;
-        let size = transaction.size();
+        match transaction.kind.claim() {
+            None => self.offer_sequenced(transaction, id, next),
+            Some(claim) => self.offer_order(transaction, id, claim, state),
+        }
+    }
+
+    fn offer_sequenced(&mut self, transaction: Transaction, id: TxId, next: Height) -> Result<Taken, Refused> {
         let waiting = self.accounts.get(&transaction.account);
         let of_account = waiting.map_or(0, BTreeMap::len);
-        if waiting.is_some_and(|waiting| waiting.contains_key(&transaction.nonce)) {
-            return Err(Refused::NonceTaken(transaction.nonce));
-        }
-        if of_account >= self.limits.per_account_max {
+        let replaced = waiting.and_then(|waiting| waiting.get(&transaction.nonce));
+        if let Some(entry) = replaced {
+            let latest = next.after(REPLACE_UNTIL);
+            let expires = transaction.expires;
+            if expires < entry.transaction.expires.after(REPLACE_AHEAD) || expires > latest {
+                return Err(Refused::NonceTaken(transaction.nonce));
+            }
+        } else if of_account >= self.limits.per_account_max {
             return Err(Refused::AccountFull(of_account));
         }
-        if self.len() >= self.limits.transactions_max || self.bytes + size > self.limits.bytes_max {
-            return Err(Refused::Full(self.len(), self.bytes));
+        self.check_room(transaction.size(), replaced.map_or(0, |entry| entry.size))?;
+        let entry = self.enter(transaction, id);
+        let of_account = self.accounts.entry(entry.transaction.account).or_default();
+        if let Some(replaced) = of_account.insert(entry.transaction.nonce, entry) {
+            self.ids.remove(&replaced.id);
+            self.bytes -= replaced.size;
         }
-        self.ids.insert(id);
-        self.bytes += size;
-        let entry = Entry { id, size, transaction };
-        self.accounts.entry(entry.transaction.account).or_default().insert(entry.transaction.nonce, entry);
         Ok(Taken::New)
     }
 
-    /// A nonce ahead of the account's is fine (the ones between may be on their way), but not without bound; a balance
-    /// that is too low may be made up by what waits before it.
+    fn offer_order(
+        &mut self,
+        transaction: Transaction,
+        id: TxId,
+        claim: Claim,
+        state: &State,
+    ) -> Result<Taken, Refused> {
+        let account = transaction.account;
+        if state.validator(&account).is_none() {
+            // Only the holder's word counts, and only validators hold leases.
+            let problem = TransactionError::NotTheHolder { claim, holder: PublicKey::ZERO, got: account };
+            return Err(problem.into());
+        }
+        let key = (claim, transaction.kind.name());
+        let waiting = self.orders.get(&account);
+        if waiting.is_some_and(|waiting| waiting.contains_key(&key)) {
+            return Err(Refused::OrderTaken);
+        }
+        let of_account = waiting.map_or(0, BTreeMap::len);
+        if of_account >= ORDERS_PER_VALIDATOR_MAX {
+            return Err(Refused::AccountFull(of_account));
+        }
+        self.check_room(transaction.size(), 0)?;
+        let entry = self.enter(transaction, id);
+        self.orders.entry(account).or_default().insert(key, entry);
+        Ok(Taken::New)
+    }
+
+    fn check_room(&self, size: usize, freed: usize) -> Result<(), Refused> {
+        let count = self.len() - usize::from(freed > 0);
+        if count >= self.limits.transactions_max || self.bytes - freed + size > self.limits.bytes_max {
+            return Err(Refused::Full(self.len(), self.bytes));
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, transaction: Transaction, id: TxId) -> Entry {
+        let size = transaction.size();
+        self.ids.insert(id);
+        self.bytes += size;
+        Entry { transaction, id, size }
+    }
+
+    /// A nonce ahead of the account's is fine (the ones between may be on their way), but not without bound. Whatever else
+    /// may pass is fine too: what waits before it may make up for it.
     fn admissible(&self, tx: &Transaction, account: Account, state: &State, next: Height) -> Result<(), Refused> {
         match state.check(tx, next) {
             Ok(()) => return Ok(()),
-            Err(TransactionError::BalanceTooLow { .. }) => {}
-            Err(TransactionError::NonceTooHigh { .. })
-                if tx.nonce.0 - account.nonce.0 < self.limits.per_account_max as u64 => {}
-            Err(problem) => return Err(problem.into()),
+            Err(TransactionError::NonceTooHigh { expected, got })
+                if tx.nonce.0 - account.nonce.0 >= self.limits.per_account_max as u64 =>
+            {
+                return Err(TransactionError::NonceTooHigh { expected, got }.into());
+            }
+            Err(problem) if problem.may_pass() => {}
+            Err(problem) => {
+                let stale = Stale::of(tx, &problem, state).map(Refused::Stale);
+                return Err(stale.unwrap_or(Refused::Invalid(problem)));
+            }
         }
         // What the state complained about may mend with time; the signature, which it looks at last, will not.
         if tx.verify_signature() { Ok(()) } else { Err(TransactionError::Signature { account: tx.account }.into()) }
     }
 
-    /// Transactions for a block after `state`, each checked against the state that those before it lead to. Accounts
-    /// take turns, one transaction a turn.
-    pub fn select(&mut self, state: &State) -> Vec<Transaction> {
-        let mut state = state.clone();
-        let next = state.height().next().unwrap_or(state.height());
-        let mut room = Room::default();
+    /// The submission of a task of that name that waits.
+    pub fn submission(&self, account: &PublicKey, id: &TaskId) -> Option<&Transaction> {
+        let waiting = self.accounts.get(account)?.values().map(|entry| &entry.transaction);
+        waiting.filter(|tx| matches!(&tx.kind, Kind::SubmitTask(submission) if submission.id == *id)).last()
+    }
+
+    /// Transactions for a block at `place` after `state`, each checked against the state that those before it lead to.
+    /// Senders take turns, one transaction a turn.
+    pub fn select(&mut self, state: &State, place: Place) -> Vec<Transaction> {
+        let mut draft = Draft { state: state.clone(), place, room: Room::default(), chosen: Vec::new() };
+        let mut turns: Vec<_> = self.orders.values().map(BTreeMap::values).collect();
+        let ahead = if turns.is_empty() { 0 } else { place.height.0 as usize % turns.len() };
+        turns.rotate_left(ahead);
+        while !turns.is_empty() && !draft.room.is_half_full() {
+            turns.retain_mut(|waiting| waiting.next().map(|entry| draft.take(entry)).is_some());
+        }
+
         let mut turns: Vec<PublicKey> = self.accounts.keys().copied().collect();
         if let Some(cursor) = self.cursor {
             let split = turns.partition_point(|account| *account <= cursor);
             turns.rotate_left(split);
         }
         self.cursor = turns.first().copied();
-        let mut chosen = Vec::new();
         while !turns.is_empty() {
             turns.retain(|account| {
-                let nonce = state.account(account).nonce;
-                let Some(entry) = self.accounts.get(account).and_then(|waiting| waiting.get(&nonce)) else {
-                    return false;
-                };
-                if !room.fits(entry) || state.apply_transaction_verified(&entry.transaction, next).is_err() {
-                    return false;
-                }
-                room.take(entry);
-                chosen.push(entry.transaction.clone());
-                true
+                let nonce = draft.state.account(account).nonce;
+                let entry = self.accounts.get(account).and_then(|waiting| waiting.get(&nonce));
+                entry.is_some_and(|entry| draft.take(entry))
             });
         }
-        chosen
+        draft.chosen
     }
 
-    /// Drops what `state` has made part of the chain, or impossible.
-    pub fn settle(&mut self, state: &State) {
+    /// Drops what `state` has made part of the chain, or impossible. Gives the completions that came too late.
+    pub fn settle(&mut self, state: &State) -> Vec<Stale> {
         let next = state.height().next().unwrap_or(state.height());
         let (ids, bytes) = (&mut self.ids, &mut self.bytes);
+        let mut drop_unless = |keep: bool, entry: &Entry| {
+            if !keep {
+                ids.remove(&entry.id);
+                *bytes -= entry.size;
+            }
+            keep
+        };
         self.accounts.retain(|account, waiting| {
             let nonce = state.account(account).nonce;
-            waiting.retain(|_, entry| {
-                let keep = entry.transaction.nonce >= nonce && entry.transaction.expires >= next;
-                if !keep {
-                    ids.remove(&entry.id);
-                    *bytes -= entry.size;
-                }
-                keep
+            waiting.retain(|at, entry| {
+                let is_possible =
+                    *at != nonce || state.check_unsigned(&entry.transaction, next).map_or_else(|problem| problem.may_pass(), |()| true);
+                drop_unless(*at >= nonce && entry.transaction.expires >= next && is_possible, entry)
             });
             !waiting.is_empty()
         });
+        let mut stale = Vec::new();
+        self.orders.retain(|_, waiting| {
+            waiting.retain(|_, entry| match state.check_unsigned(&entry.transaction, next) {
+                Ok(()) => true,
+                Err(problem) => {
+                    stale.extend(Stale::of(&entry.transaction, &problem, state));
+                    drop_unless(problem.may_pass(), entry)
+                }
+            });
+            !waiting.is_empty()
+        });
+        stale
     }
 
     /// Some of what waits, for a peer that may have missed it; not more than `bytes_max` of it.
     pub fn sample(&self, bytes_max: usize) -> Vec<Transaction> {
         let mut bytes = 0;
-        self.accounts
-            .values()
-            .flat_map(BTreeMap::values)
+        let orders = self.orders.values().flat_map(BTreeMap::values);
+        orders
+            .chain(self.accounts.values().flat_map(BTreeMap::values))
             .take_while(|entry| {
                 bytes += entry.size;
                 bytes <= bytes_max
             })
             .map(|entry| entry.transaction.clone())
             .collect()
+    }
+}
+
+/// A block under construction.
+struct Draft {
+    state: State,
+    place: Place,
+    room: Room,
+    chosen: Vec<Transaction>,
+}
+
+impl Draft {
+    /// Whether the transaction fits and takes effect.
+    fn take(&mut self, entry: &Entry) -> bool {
+        let fits = self.room.fits(entry)
+            && self.state.apply_transaction_verified(&entry.transaction, self.place).is_ok();
+        if fits {
+            self.room.take(entry);
+            self.chosen.push(entry.transaction.clone());
+        }
+        fits
     }
 }
 
@@ -210,6 +368,12 @@ impl Room {
             && self.units + entry.transaction.kind.units() <= block::UNITS_MAX
     }
 
+    const fn is_half_full(&self) -> bool {
+        self.count >= block::TRANSACTIONS_MAX / 2
+            || self.bytes >= block::BYTES_MAX / 2
+            || self.units >= block::UNITS_MAX / 2
+    }
+
     fn take(&mut self, entry: &Entry) {
         self.count += 1;
         self.bytes += entry.size;
@@ -218,147 +382,4 @@ impl Room {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, Kind, SecretKey};
-
-    const LIMITS: Limits = Limits { transactions_max: 8, bytes_max: 1 << 20, per_account_max: 4 };
-
-    fn key(seed: u8) -> SecretKey {
-        SecretKey::from_bytes([seed; 32])
-    }
-
-    fn chain() -> ChainId {
-        "devnet-mempool".parse().expect("a good chain id")
-    }
-
-    /// Accounts 1 to 9 own 100 each.
-    fn state() -> State {
-        let validator = GenesisValidator {
-            name: "n0".into(),
-            key: key(100).public(),
-            address: "127.0.0.1:1".into(),
-            region: "local".into(),
-            capacity: 1,
-        };
-        let balances =
-            (1..10).map(|seed| GenesisBalance { account: key(seed).public(), amount: Amount(100) }).collect();
-        State::genesis(&Genesis {
-            version: ledger::genesis::VERSION,
-            chain_id: chain(),
-            byzantine_budget: 0,
-            timestamp_ms: 1,
-            validators: vec![validator],
-            balances,
-        })
-    }
-
-    fn transfer(from: u8, nonce: u64, amount: u64) -> Transaction {
-        let kind = Kind::Transfer { to: key(9).public(), amount: Amount(amount) };
-        Transaction::sign(&key(from), chain(), Nonce(nonce), Height(1_000), kind)
-    }
-
-    fn offered(transactions: &[Transaction]) -> (Mempool, Vec<Result<Taken, Refused>>) {
-        let (mut mempool, state) = (Mempool::new(LIMITS), state());
-        let outcomes = transactions.iter().map(|transaction| mempool.offer(transaction.clone(), &state)).collect();
-        (mempool, outcomes)
-    }
-
-    fn ids(transactions: &[Transaction]) -> Vec<TxId> {
-        transactions.iter().map(Transaction::id).collect()
-    }
-
-    #[test]
-    fn the_same_transaction_twice_waits_once() {
-        let (mempool, outcomes) = offered(&[transfer(1, 0, 5), transfer(1, 0, 5)]);
-        assert_eq!(outcomes, [Ok(Taken::New), Ok(Taken::Known)]);
-        assert_eq!(mempool.len(), 1);
-    }
-
-    #[test]
-    fn another_transaction_with_a_waiting_nonce_is_refused() {
-        let (_, outcomes) = offered(&[transfer(1, 0, 5), transfer(1, 0, 6)]);
-        assert_eq!(outcomes[1], Err(Refused::NonceTaken(Nonce(0))));
-    }
-
-    #[test]
-    fn nonces_may_come_out_of_order_but_not_further_ahead_than_the_account_may_have_waiting() {
-        let (mut mempool, outcomes) =
-            offered(&[transfer(1, 1, 5), transfer(1, 0, 6), transfer(1, 3, 7), transfer(1, 4, 8)]);
-        assert!(outcomes[..3].iter().all(Result::is_ok), "{outcomes:?}");
-        assert!(matches!(outcomes[3], Err(Refused::Invalid(TransactionError::NonceTooHigh { .. }))));
-        let chosen = mempool.select(&state());
-        assert_eq!(
-            ids(&chosen),
-            ids(&[transfer(1, 0, 6), transfer(1, 1, 5)]),
-            "the gap at nonce 2 holds the last one back"
-        );
-    }
-
-    #[test]
-    fn a_forged_signature_is_refused_also_behind_a_nonce_gap_or_an_empty_account() {
-        for (nonce, amount) in [(0, 5), (2, 5), (0, 1_000)] {
-            let mut forged = transfer(1, nonce, amount);
-            forged.account = key(2).public();
-            let (_, outcomes) = offered(&[forged]);
-            assert!(matches!(outcomes[0], Err(Refused::Invalid(TransactionError::Signature { .. }))), "{outcomes:?}");
-        }
-    }
-
-    #[test]
-    fn one_account_cannot_fill_the_mempool_and_all_together_cannot_overfill_it() {
-        let of_one: Vec<_> = (0..4).map(|nonce| transfer(1, nonce, 1)).collect();
-        let (_, outcomes) = offered(&of_one);
-        assert!(outcomes.iter().all(Result::is_ok));
-        let many: Vec<_> = (1..=9).map(|from| transfer(from, 0, 1)).collect();
-        let (mempool, outcomes) = offered(&many);
-        assert_eq!(mempool.len(), 8);
-        assert!(matches!(outcomes[8], Err(Refused::Full(8, _))));
-    }
-
-    #[test]
-    fn accounts_take_turns_and_each_comes_first_in_turn() {
-        let (mut mempool, _) = offered(&[transfer(1, 0, 1), transfer(1, 1, 1), transfer(2, 0, 1), transfer(2, 1, 1)]);
-        let order = |chosen: &[Transaction]| chosen.iter().map(|tx| tx.account).collect::<Vec<_>>();
-        let first = order(&mempool.select(&state()));
-        let second = order(&mempool.select(&state()));
-        assert_eq!(first[0], first[2], "one transaction a turn");
-        assert_ne!(first[0], second[0], "the other account comes first next time");
-    }
-
-    #[test]
-    fn what_the_balance_does_not_cover_waits_without_holding_up_others() {
-        let (mut mempool, outcomes) = offered(&[transfer(1, 0, 101), transfer(2, 0, 100)]);
-        assert!(outcomes.iter().all(Result::is_ok));
-        assert_eq!(ids(&mempool.select(&state())), ids(&[transfer(2, 0, 100)]));
-    }
-
-    #[test]
-    fn settling_drops_what_is_in_the_chain_and_what_expired() {
-        let mut state = state();
-        let mut mempool = Mempool::new(LIMITS);
-        let kind = Kind::Transfer { to: key(9).public(), amount: Amount(1) };
-        let expiring = Transaction::sign(&key(2), chain(), Nonce(0), Height(1), kind);
-        for transaction in [transfer(1, 0, 1), transfer(1, 1, 1), expiring] {
-            mempool.offer(transaction, &state).expect("fits");
-        }
-        let block = ledger::Block {
-            version: ledger::block::VERSION,
-            chain: chain(),
-            height: Height(1),
-            parent: state.digest(),
-            epoch: ledger::Epoch(0),
-            view: ledger::View(1),
-            parent_view: ledger::View(0),
-            leader: key(100).public(),
-            timestamp: ledger::Timestamp(2),
-            parent_state_root: state.root(),
-            transactions: vec![transfer(1, 0, 1)],
-        };
-        state.apply(&block).expect("valid");
-        mempool.settle(&state);
-        assert_eq!(mempool.len(), 1);
-        assert!(mempool.contains(&transfer(1, 1, 1).id()));
-        assert_eq!(mempool.bytes(), transfer(1, 1, 1).size());
-    }
-}
+mod tests;

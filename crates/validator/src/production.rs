@@ -12,6 +12,7 @@ use crate::{
     guard::{Found, Guard},
     roster::Roster,
     validator::{self, CHANNELS, Identity, Network, Node, Rejected},
+    worker::{Execute, Job},
 };
 use api::Backend;
 use commonware_codec::DecodeExt as _;
@@ -27,6 +28,7 @@ use commonware_stream::{
     sake::{self, Sake},
 };
 use commonware_utils::{NZU32, NZUsize, ordered::Map};
+use executor::{Executors, Program};
 use folder::Folder;
 pub use folder::initialize;
 use ledger::Genesis;
@@ -41,6 +43,9 @@ use tracing::{info, warn};
 
 /// How far peers' clocks may be ahead of ours; further, and they cannot connect.
 const SYNCHRONY_BOUND: Duration = crate::driver::CLOCK_SKEW_MAX;
+
+/// The word that makes this program the launcher of a task.
+pub const LAUNCH: &str = "launch-task";
 
 /// How long a stopping node's parts have to finish what they are writing.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -187,7 +192,35 @@ async fn connect(context: &tokio::Context, identity: Identity, config: &Config) 
     let channels = CHANNELS.map(|channel| network.register(channel.id, channel.quota()));
     network.start();
     let ends = Network { channels, blocker: oracle.clone(), provider: oracle };
-    Ok(validator::start(context.child("node"), identity, config, ends).await?)
+    Ok(validator::start(context.child("node"), identity, config, ends, execute(config)?).await?)
+}
+
+/// How tasks are done on this machine: in a process of their own, which this program starts as its launcher.
+fn execute(config: &Config) -> Result<Execute<tokio::Context>, StartError> {
+    let program = std::env::current_exe()
+        .map_err(|problem| StartError::Failed(format!("this program's own file is not known: {problem}")))?;
+    let worker = &config.worker;
+    let command = |(name, words): (&String, &Vec<String>)| {
+        let (path, args) = words.split_first()?;
+        Some((name.clone(), Program { path: path.into(), args: args.to_vec() }))
+    };
+    let executors = Executors::new(executor::Settings {
+        launcher: vec![program.into(), LAUNCH.into()],
+        commands: worker.commands.iter().filter_map(command).collect(),
+        limits: executor::Limits {
+            wall: worker.time_max,
+            memory_bytes: worker.memory_max as u64,
+            processes: worker.processes_max,
+        },
+    })
+    .map_err(|problem| StartError::Config(problem.to_string()))?;
+    Ok(Arc::new(move |_, job: Job| {
+        let executors = executors.clone();
+        Box::pin(async move {
+            let outcome = executors.execute(&job.executor, &job.payload).await;
+            outcome.map_err(|failed| failed.reason().to_owned())
+        })
+    }))
 }
 
 /// Serves the API until the node ends or is told to.

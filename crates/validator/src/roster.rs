@@ -63,6 +63,12 @@ impl Roster {
         self.index(key).map_or_else(|| key.to_string(), |index| self.members[index].entry.name.clone())
     }
 
+    /// The same for the key as the ledger writes it.
+    pub fn name_of(&self, key: &ledger::PublicKey) -> String {
+        let member = self.members.iter().find(|member| member.entry.key == *key);
+        member.map_or_else(|| key.to_string(), |member| member.entry.name.clone())
+    }
+
     /// Names by key.
     pub fn names(&self) -> BTreeMap<PublicKey, String> {
         self.members.iter().map(|member| (member.key.clone(), member.entry.name.clone())).collect()

@@ -174,6 +174,7 @@ mod tests {
             timestamp_ms: 1,
             validators: vec![validator],
             balances: (1..50).map(|seed| GenesisBalance { account: key(seed), amount: Amount(7) }).collect(),
+            tasks: ledger::TaskLimits::default(),
         })
     }
 

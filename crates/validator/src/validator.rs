@@ -16,9 +16,11 @@ use crate::{
     scheme::Scheme,
     store::Checkpoints,
     wire::{BEACON_BYTES, GOSSIP_BYTES_MAX, PROTOCOL_VERSION},
+    worker::{Execute, Worker},
 };
 use api::{EventLog, Request, Snapshot, Status};
 use commonware_broadcast::buffered;
+use commonware_codec::Encode as _;
 use commonware_consensus::{
     Reporters,
     marshal::{
@@ -48,7 +50,7 @@ use commonware_utils::{
     ordered::Set,
 };
 use futures::future::select;
-use ledger::{Genesis, State};
+use ledger::{Genesis, SecretKey, State};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
@@ -181,7 +183,7 @@ pub fn message_bytes_max(validators: usize) -> u32 {
     ])
 }
 
-/// Starts a validator on `network` and the context's storage.
+/// Starts a validator on `network` and the context's storage, which does its tasks with `execute`.
 ///
 /// # Errors
 /// See [`Rejected`].
@@ -190,6 +192,7 @@ pub async fn start<E, S, R, B, P>(
     identity: Identity,
     config: &Config,
     network: Network<S, R, B, P>,
+    execute: Execute<E>,
 ) -> Result<Node, Rejected>
 where
     E: CryptoRng + Spawner + Clock + Metrics + Storage,
@@ -200,6 +203,7 @@ where
 {
     let Identity { genesis, key, fresh, partition } = identity;
     let me = key.public_key();
+    let secret = SecretKey::from_bytes(key.encode().as_ref().try_into().expect("an Ed25519 key has 32 bytes"));
     let roster = Roster::new(&genesis).ok_or(Rejected::BadKey)?;
     let participants = participants(&roster);
     let namespace = namespace(&genesis);
@@ -372,6 +376,7 @@ where
         not_ready: Some("restoring the state from disk".into()),
         ..Snapshot::default()
     }));
+    let (worker, finished) = Worker::new(context.child("worker"), secret, config.worker.slots, execute);
     let driver = Driver::new(
         context.child("unsplit"),
         Settings {
@@ -395,10 +400,10 @@ where
             events: events.clone(),
             snapshot: snapshot_tx,
         },
-        beacons.0,
-        gossip.0,
+        worker,
+        (beacons.0, gossip.0),
     );
-    let inputs = Inputs { deliveries: delivered, requests: inbox, beacons: beacons.1, gossip: gossip.1 };
+    let inputs = Inputs { deliveries: delivered, requests: inbox, beacons: beacons.1, gossip: gossip.1, finished };
     let handle = context.spawn(move |_| async move {
         let ended = |part: &str| Err(format!("the {part} ended"));
         tokio::select! {

@@ -15,7 +15,7 @@ use futures::{
     StreamExt as _,
     future::{Either, select},
 };
-use ledger::{ChainId, Epoch, State, Timestamp, View};
+use ledger::{ChainId, Epoch, Place, State, Timestamp, View};
 use std::{
     pin::pin,
     sync::Arc,
@@ -124,13 +124,14 @@ impl Application {
     }
 
     fn build<E: Clock>(&self, runtime: &E, context: &Context<Digest, PublicKey>, state: &State) -> Option<Block> {
-        let transactions = self.ledger.mempool().select(state);
         // Strictly after the parent, also when this clock is behind the parent's proposer's.
         let timestamp = Timestamp(milliseconds(runtime.current()).max(state.timestamp().0.checked_add(1)?));
+        let place = Place { height: state.height().next()?, timestamp };
+        let transactions = self.ledger.mempool().select(state, place);
         Some(Block::new(ledger::Block {
             version: ledger::block::VERSION,
             chain: self.chain.clone(),
-            height: state.height().next()?,
+            height: place.height,
             parent: state.digest(),
             epoch: Epoch(context.round.epoch().get()),
             view: View(context.round.view().get()),

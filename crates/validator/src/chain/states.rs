@@ -3,7 +3,10 @@
 //! The state after the newest finalized block, and the states after blocks that may still become final. States share
 //! structure, so keeping one per pending block costs what the block changed.
 
-use crate::{mempool::Mempool, progress::Progress};
+use crate::{
+    mempool::{Mempool, Stale},
+    progress::Progress,
+};
 use commonware_utils::sync::Mutex;
 use ledger::{BlockError, Hash, State, TxId};
 use std::collections::BTreeMap;
@@ -97,20 +100,21 @@ impl Ledger {
         Ok(state)
     }
 
-    /// Makes `block` final: moves the state on and settles the mempool.
+    /// Makes `block` final: moves the state on and settles the mempool. Gives the new state, and the completions that
+    /// waited and came too late.
     ///
     /// # Errors
     /// The rule that `block` breaks: a certificate then stands for a block that honest validators refuse.
-    pub fn finalize(&self, block: &ledger::Block) -> Result<State, BlockError> {
+    pub fn finalize(&self, block: &ledger::Block) -> Result<(State, Vec<Stale>), BlockError> {
         let verified = self.verified(block);
         let state = {
             let mut states = self.states.lock();
             states.finalize(block, |id| verified.contains(id))?;
             states.finalized().clone()
         };
-        self.mempool.lock().settle(&state);
+        let stale = self.mempool.lock().settle(&state);
         self.applied.raise(state.height().0);
-        Ok(state)
+        Ok((state, stale))
     }
 
     /// Replaces the finalized state, when a checkpoint was replayed.

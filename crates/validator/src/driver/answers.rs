@@ -10,12 +10,14 @@ use crate::{
 };
 use api::{
     AccountView, BlockAt, BlockView, CutRequest, Duty, EventKind, Finality, Missing, NodeRow, Refusal, RefusalClass,
-    Request, Snapshot, Status, TransactionState, TransactionStatus, TransactionView, Why,
+    Request, Snapshot, Status, TaskCounts, TaskState, TransactionState, TransactionStatus, TransactionView, Why,
 };
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
-use ledger::{Decode as _, Hash, Height, Kind, Transaction, TransactionError, TxId, faults, quorum};
+use ledger::{
+    Decode as _, Hash, Height, Kind, State, Submission, Transaction, TransactionError, TxId, faults, quorum,
+};
 use sentinel::why::{self, Scene};
 use std::{
     collections::BTreeSet,
@@ -36,6 +38,12 @@ where
             Request::Block { at, reply } => drop(reply.send(self.show_block(at).await)),
             Request::Transaction { id, reply } => drop(reply.send(self.transaction(TxId(Hash(id))))),
             Request::Account { id, reply } => drop(reply.send(self.account(ledger::PublicKey(id)))),
+            Request::SubmitTasks { transactions, reply } => {
+                let answers = transactions.iter().map(|bytes| self.submit_task(bytes)).collect();
+                drop(reply.send(answers));
+            }
+            Request::Task { id, account, reply } => drop(reply.send(self.show_task(&id, account).await)),
+            Request::Tasks { query, reply } => drop(reply.send(self.list_tasks(&query))),
             Request::Cut { request, reply } => drop(reply.send(self.cut(&request))),
             Request::Cuts { reply } => drop(reply.send(self.cuts())),
             Request::Heal { id, reply } => drop(reply.send(self.heal(id))),
@@ -43,20 +51,26 @@ where
     }
 
     fn submit(&mut self, bytes: &[u8]) -> Result<TransactionStatus, Refusal> {
-        let transaction = Transaction::decode(bytes).map_err(|problem| Refusal {
-            code: "malformed",
-            detail: format!("not a transaction: {problem}"),
-            help: "send the bytes that `unsplit tx transfer` or the ledger's encoder makes".into(),
-            class: RefusalClass::Invalid,
-        })?;
-        if let Some(known) = self.transaction(transaction.id()) {
+        let transaction = decode(bytes)?;
+        let id = transaction.id();
+        if let Some(known) = self.transaction(id) {
             return Ok(known);
         }
-        let id = transaction.id();
+        if let Kind::SubmitTask(submission) = &transaction.kind {
+            check_work(submission)?;
+        }
+        self.take(transaction)?;
+        Ok(status(id, TransactionState::Pending, None))
+    }
+
+    /// Lets a transaction wait here and tells the peers.
+    pub(super) fn take(&mut self, transaction: Transaction) -> Result<(), Refusal> {
         let state = self.parts.ledger.finalized();
-        let taken =
-            self.parts.ledger.mempool().offer(transaction.clone(), &state).map_err(|refused| refusal(&refused))?;
-        match taken {
+        let taken = self.parts.ledger.mempool().offer(transaction.clone(), &state);
+        if let Err(Refused::Stale(stale)) = &taken {
+            self.tell_stale(stale, &state, self.context.current());
+        }
+        match taken.map_err(|refused| refusal(&refused))? {
             Taken::Known => {}
             Taken::New => {
                 self.parts.ledger.arrivals.step();
@@ -64,7 +78,7 @@ where
                 self.flush_at.get_or_insert(self.context.current() + GOSSIP_EVERY);
             }
         }
-        Ok(status(id, TransactionState::Pending, None))
+        Ok(())
     }
 
     fn transaction(&self, id: TxId) -> Option<TransactionStatus> {
@@ -231,6 +245,8 @@ where
             slack: why.slack(),
             mempool_transactions,
             mempool_bytes,
+            task_keep_blocks: state.task_limits().keep_blocks,
+            tasks: task_counts(&state),
             uptime_ms: elapsed(self.started),
             last_signed_ms_ago: self.parts.guard.last_signed().map(elapsed),
             why: why.sentence.clone(),
@@ -240,7 +256,9 @@ where
     fn row(&self, index: usize, now: SystemTime, status: &Status) -> NodeRow {
         let (member, peer) = (&self.settings.roster.members()[index], &self.peers[index]);
         let entry = &member.entry;
+        let worker = self.parts.ledger.finalized().worker(&entry.key);
         let mut row = NodeRow {
+            leases: worker.map_or(0, |worker| worker.leases),
             name: entry.name.clone(),
             key: entry.key.to_string(),
             address: entry.address.clone(),
@@ -353,21 +371,62 @@ fn view(block: &Block, roster: &Roster) -> BlockView {
 }
 
 fn show_transaction(transaction: &Transaction) -> TransactionView {
-    let (to, amount) = match &transaction.kind {
-        Kind::Transfer { to, amount } => (Some(to.to_string()), Some(amount.0)),
-    };
-    TransactionView {
+    let mut view = TransactionView {
         id: transaction.id().to_string(),
         account: transaction.account.to_string(),
         nonce: transaction.nonce.0,
         kind: transaction.kind.name().into(),
-        to,
-        amount,
+        ..TransactionView::default()
+    };
+    if let Some(claim) = transaction.kind.claim() {
+        (view.number, view.token) = (Some(claim.task.0), Some(claim.token.0));
+    }
+    match &transaction.kind {
+        Kind::Transfer { to, amount } => (view.to, view.amount) = (Some(to.to_string()), Some(amount.0)),
+        Kind::SubmitTask(submission) => view.task = Some(submission.id.to_string()),
+        Kind::CancelTask { id } => view.task = Some(id.to_string()),
+        Kind::CompleteTask { output, .. } => view.result_sha256 = Some(output.sha256().to_string()),
+        Kind::DeclineTask { .. } | Kind::RenewLease { .. } => {}
+    }
+    view
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Result<Transaction, Refusal> {
+    Transaction::decode(bytes).map_err(|problem| Refusal {
+        code: "malformed",
+        detail: format!("not a transaction: {problem}"),
+        help: "send the bytes that `unsplit tx transfer` or the ledger's encoder makes".into(),
+        class: RefusalClass::Invalid,
+    })
+}
+
+/// A task that nobody could do is refused here, where its submitter hears of it.
+pub(super) fn check_work(submission: &Submission) -> Result<(), Refusal> {
+    executor::check(submission.executor.as_str(), &submission.payload).map_err(|problem| Refusal {
+        code: "unfit_task",
+        detail: format!("task {}: {problem}", submission.id),
+        help: "mend the task and sign it again".into(),
+        class: RefusalClass::Invalid,
+    })
+}
+
+fn task_counts(state: &State) -> TaskCounts {
+    let ledger::TaskCounts { pending, leased, done, failed, cancelled } = state.task_counts();
+    TaskCounts { pending, leased, done, failed, cancelled }
+}
+
+pub(super) const fn task_state(state: &ledger::TaskState) -> TaskState {
+    match state {
+        ledger::TaskState::Pending => TaskState::Pending,
+        ledger::TaskState::Leased(_) => TaskState::Leased,
+        ledger::TaskState::Done(_) => TaskState::Done,
+        ledger::TaskState::Failed { .. } => TaskState::Failed,
+        ledger::TaskState::Cancelled { .. } => TaskState::Cancelled,
     }
 }
 
 fn refusal(refused: &Refused) -> Refusal {
-    use RefusalClass::{Busy, Conflict, Invalid};
+    use RefusalClass::{Busy, Conflict, Invalid, NotFound};
     let (code, class, help) = match refused {
         Refused::Invalid(problem) => match problem {
             TransactionError::Version { .. } => ("wrong_version", Invalid, "use a client of this release"),
@@ -386,7 +445,27 @@ fn refusal(refused: &Refused) -> Refusal {
             TransactionError::BalanceTooLow { .. } => ("balance_too_low", Conflict, "fund the account first"),
             TransactionError::BalanceOverflow { .. } => ("balance_overflow", Conflict, "choose another recipient"),
             TransactionError::Signature { .. } => ("bad_signature", Invalid, "sign with the account's own key"),
+            TransactionError::NonceUnused { .. } => ("nonce_unused", Invalid, "sign it with nonce 0"),
+            TransactionError::AccountEmpty => ("account_empty", Conflict, "fund the account first"),
+            TransactionError::TaskField { .. } => ("bad_task", Invalid, "mend that field and sign again"),
+            TransactionError::ExpiresTooLate { .. } => ("expires_too_late", Invalid, "sign again with an earlier expiry"),
+            TransactionError::TaskDeadline { .. } => ("deadline_passed", Conflict, "sign again with a later deadline"),
+            TransactionError::TaskExists { .. } => {
+                ("task_exists", Conflict, "choose another id; the same task is not done twice")
+            }
+            TransactionError::AccountTasksFull { .. } => {
+                ("account_tasks_full", Busy, "wait until some of them are finished")
+            }
+            TransactionError::TasksFull { .. } => ("tasks_full", Busy, "submit the same bytes again later"),
+            TransactionError::TaskUnknown { .. } => ("task_not_found", NotFound, "see `unsplit tasks list`"),
+            TransactionError::TaskFinished { .. } => ("task_finished", Conflict, "there is nothing left to cancel"),
+            TransactionError::LeaseStale { .. } => ("stale_lease", Conflict, "drop it: the lease is over"),
+            TransactionError::LeaseAhead { .. } => ("lease_ahead", Conflict, "submit it again in a moment"),
+            TransactionError::NotTheHolder { .. } => ("not_the_holder", Conflict, "only the holder of a lease speaks of it"),
+            TransactionError::RenewalTooEarly { .. } => ("renewal_too_early", Conflict, "renew it later"),
         },
+        Refused::Stale(_) => ("stale_lease", Conflict, "drop it: the lease is over"),
+        Refused::OrderTaken => ("order_taken", Conflict, "wait until it is final"),
         Refused::NonceTaken(_) => {
             ("nonce_taken", Conflict, "use the next nonce, or wait for the other to become final")
         }
