@@ -4,7 +4,7 @@
 //! not end well for a fork to be seen.
 
 use crate::{Checker, Violation};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// More violations than this tell nothing new.
 const VIOLATIONS_MAX: usize = 64;
@@ -21,6 +21,10 @@ pub(crate) struct Book {
     digests: BTreeMap<u64, (String, String)>,
     /// State root and first claimant by height.
     roots: BTreeMap<u64, (String, String)>,
+    /// The block in which a task was completed under a token, and who saw it first.
+    completions: BTreeMap<(u64, u64), (u64, String)>,
+    /// Completions that were rejected as too late: task, token and whose.
+    rejections: BTreeSet<(u64, u64, String)>,
     /// Simulated milliseconds when a height was first claimed, newest last.
     newest_at_ms: u64,
     gap_ms: u64,
@@ -94,6 +98,30 @@ impl Book {
             let what = format!("the state after block {height} has root {known} on {by} and {root} on {who}");
             self.accuse(Checker::Agreement, at_ms, what);
         }
+    }
+
+    /// `who` says that a task was completed under a token in the block at `height`.
+    pub(crate) fn completed(&mut self, who: &str, (task, token): (u64, u64), height: u64, at_ms: u64) {
+        let (known, by) = self.completions.entry((task, token)).or_insert_with(|| (height, who.to_owned()));
+        if *known != height {
+            let what = format!("task {task} was completed in block {known} on {by} and in {height} on {who}");
+            self.accuse(Checker::Tasks, at_ms, what);
+        }
+    }
+
+    /// Somebody says that the completion of a task under a token, by `node`, came too late.
+    pub(crate) fn rejected(&mut self, task: u64, token: u64, node: &str) {
+        self.rejections.insert((task, token, node.to_owned()));
+    }
+
+    /// Task, token, height and who said so, of all completions that nodes told of.
+    pub(crate) fn completions(&self) -> impl Iterator<Item = (u64, u64, u64, &str)> {
+        self.completions.iter().map(|((task, token), (height, who))| (*task, *token, *height, who.as_str()))
+    }
+
+    /// Task, token and validator of all completions that were too late.
+    pub(crate) fn rejections(&self) -> impl Iterator<Item = (u64, u64, &str)> {
+        self.rejections.iter().map(|(task, token, node)| (*task, *token, node.as_str()))
     }
 
     /// Whether a quorum of connected voters is there.

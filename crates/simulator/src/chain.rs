@@ -8,6 +8,7 @@ use crate::{
     ballots::{Kind, verify},
     book::Book,
     load::Load,
+    tasks::{self, Counted, Held},
     world::World,
 };
 use commonware_codec::Encode as _;
@@ -30,6 +31,8 @@ pub(crate) struct Chain {
     pub(crate) name: String,
     /// Balances and state root after the newest block, as the node has them.
     pub(crate) balances: BTreeMap<PublicKey, (u64, u64)>,
+    /// What the node has of tasks after it.
+    tasks: Held,
     links: Vec<Link>,
 }
 
@@ -59,23 +62,37 @@ impl Chain {
             from = to + 1;
         }
         let balances = state.accounts().map(|(key, account)| (key, (account.balance.0, account.nonce.0))).collect();
-        Self { name, balances, links }
+        Self { name, balances, tasks: Held::of(state), links }
     }
 
-    fn tip(&self) -> u64 {
+    /// The blocks that are there, in order.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.links.iter().filter_map(|link| link.block.as_ref())
+    }
+
+    pub(crate) fn tip(&self) -> u64 {
         self.links.last().map_or(0, |link| link.height)
     }
 }
 
-/// Checks the chains of all nodes against each other, the book and what clients were told.
-pub(crate) fn check(world: &World, chains: &[Chain], load: &Load, book: &mut Book, at_ms: u64) {
+/// Checks the chains of all nodes against each other, the book and what clients were told. Gives what went wrong with tasks
+/// on the node where it is worst.
+pub(crate) fn check(world: &World, chains: &[Chain], load: &Load, book: &mut Book, at_ms: u64) -> Counted {
     let mut verified = BTreeSet::new();
+    let mut counted = Counted::default();
     for chain in chains {
-        let mut accuse = |checker, what: String| book_accuse(book, checker, at_ms, &chain.name, &what);
-        let Some(blocks) = blocks(chain, &mut accuse) else { continue };
-        check_certificates(world, chain, &mut verified, &mut accuse);
-        check_sum(world, chain, &blocks, &mut accuse);
-        check_reports(chain, &blocks, load, &mut accuse);
+        let mut wrong = Vec::new();
+        let mut accuse = |checker, what: String| wrong.push((checker, what));
+        let blocks = blocks(chain, &mut accuse).unwrap_or_default();
+        if !blocks.is_empty() {
+            check_certificates(world, chain, &mut verified, &mut accuse);
+            check_sum(world, chain, &blocks, &mut accuse);
+            check_reports(chain, &blocks, load, &mut accuse);
+            counted = counted.max(tasks::check(world, &blocks, &chain.tasks, load, book, &mut accuse));
+        }
+        for (checker, what) in wrong {
+            book.accuse(checker, at_ms, format!("{}: {what}", chain.name));
+        }
         for block in blocks {
             // Digests are computed anew from the blocks' content, and every block names the state before it.
             book.finalized(&chain.name, block.height.0, &block.digest().to_string(), at_ms);
@@ -87,10 +104,7 @@ pub(crate) fn check(world: &World, chains: &[Chain], load: &Load, book: &mut Boo
         let what = format!("{who} reported {id} final in block {height}, but no node has come further than {reached}");
         book.accuse(Checker::Durability, at_ms, what);
     }
-}
-
-fn book_accuse(book: &mut Book, checker: Checker, at_ms: u64, name: &str, what: &str) {
-    book.accuse(checker, at_ms, format!("{name}: {what}"));
+    counted
 }
 
 /// All blocks in order, or none if one is missing.
@@ -175,17 +189,28 @@ fn check_sum(world: &World, chain: &Chain, blocks: &[&Block], accuse: &mut impl 
     let supply = sum(&accounts);
     for block in blocks {
         for transaction in &block.transactions {
-            let ledger::Kind::Transfer { to, amount } = &transaction.kind;
+            let given = match &transaction.kind {
+                ledger::Kind::Transfer { to, amount } => Some((*to, i128::from(amount.0))),
+                ledger::Kind::SubmitTask(_) | ledger::Kind::CancelTask { .. } => None,
+                // These are of validators, about leases that have tokens for the purpose.
+                ledger::Kind::CompleteTask { .. }
+                | ledger::Kind::DeclineTask { .. }
+                | ledger::Kind::RenewLease { .. } => {
+                    continue;
+                }
+            };
             let sender = accounts.entry(transaction.account).or_default();
             if sender.1 != transaction.nonce.0 {
                 let what = format!("block {} has nonce {} where {} is due", block.height, transaction.nonce, sender.1);
                 accuse(Checker::Conservation, what);
             }
-            *sender = (sender.0 - i128::from(amount.0), sender.1 + 1);
+            sender.1 += 1;
+            let Some((to, amount)) = given else { continue };
+            sender.0 -= amount;
             if sender.0 < 0 {
                 accuse(Checker::Conservation, format!("block {} overdraws {}", block.height, transaction.account));
             }
-            accounts.entry(*to).or_default().0 += i128::from(amount.0);
+            accounts.entry(to).or_default().0 += amount;
         }
         if sum(&accounts) != supply {
             accuse(Checker::Conservation, format!("block {} changes the sum of all balances", block.height));
@@ -288,7 +313,7 @@ mod tests {
         };
         change(0, -15, 3);
         change(1, 15, 0);
-        Chain { name: "n0".into(), balances, links }
+        Chain { name: "n0".into(), balances, tasks: Held::none(world), links }
     }
 
     fn certify(world: &World, block: &Block, signers: &[u32]) -> Finalization<Scheme, Digest> {

@@ -9,10 +9,14 @@
 //! - `world`: who takes part, and with which keys?
 //! - `session`: the nodes, from power on to power off
 //! - `links`: who reaches whom?
-//! - `load`: clients that want their transfers to become final
+//! - `load`: clients that want their transfers to become final and their tasks to be done
+//! - `orders`: what do clients order?
+//! - `work`: how long does a task take, and what comes out of it?
 //! - `tap`, `ballots`: which votes went over the wire, and do any contradict each other?
 //! - `book`: what nodes and clients were seen to claim
 //! - `chain`: are the blocks that nodes hold in order, certified, and without loss?
+//! - `tasks`: was every task done once, or is it still open?
+//! - `tally`: what became of the tasks?
 //! - `report`, `sweep`: what came of it, for one seed and for many
 //!
 //! The checkers are written apart from the code that they check: they have their own quorum arithmetic, their own sum of
@@ -25,14 +29,18 @@ mod book;
 mod chain;
 mod links;
 mod load;
+mod orders;
 mod plan;
 mod report;
 mod scenario;
 mod session;
 mod sweep;
+mod tally;
 mod tap;
+mod tasks;
+mod work;
 mod world;
 
-pub use report::{Checker, Report, Violation};
+pub use report::{Checker, Report, TaskReport, Violation};
 pub use scenario::{Fault, Kind, Links, Load, Scenario, ScenarioError, Swarm, scenarios};
 pub use sweep::{Failure, SweepReport, run, sweep};

@@ -65,6 +65,8 @@ impl Topology {
                 | Fault::LoseGuard { .. }
                 | Fault::DamageGuard { .. }
                 | Fault::RotGuard { .. }
+                | Fault::SlowWorker { .. }
+                | Fault::StuckWorker { .. }
                 | Fault::PowerLoss => unreachable!("only faults of the network are kept here"),
             }
         }

@@ -16,7 +16,7 @@ pub(crate) enum Action {
     Start(usize),
     /// A node that is down loses something.
     Lose(usize, Loss),
-    /// Fault number so and so of the network begins.
+    /// Fault number so and so, of the network or of workers, begins.
     Begin(usize, Fault),
     /// It ends.
     End(usize),
@@ -56,7 +56,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// The same for the same scenario and seed.
     pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
-        let mut plan = Self::default();
+        let mut plan = Self { left_down: scenario.left_down().to_vec(), ..Self::default() };
         let mut steps = Vec::new();
         for (at, fault) in scenario.faults() {
             add(&mut steps, *at, fault.clone());
@@ -99,7 +99,9 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         Fault::Partition { lasts, .. }
         | Fault::OneWay { lasts, .. }
         | Fault::Loss { lasts, .. }
-        | Fault::Delay { lasts, .. } => {
+        | Fault::Delay { lasts, .. }
+        | Fault::SlowWorker { lasts, .. }
+        | Fault::StuckWorker { lasts, .. } => {
             push(at, Action::Begin(id, fault));
             if let Some(lasts) = lasts {
                 push(at + lasts, Action::End(id));
@@ -170,6 +172,8 @@ impl Storm<'_> {
             Kind::WipeJournal => Fault::WipeJournal { nodes: amnesiac(doomed, amnesiacs)?, lasts },
             Kind::LoseGuard => Fault::LoseGuard { nodes: amnesiac(doomed, amnesiacs)?, lasts },
             Kind::DamageGuard => Fault::DamageGuard { nodes: amnesiac(doomed, amnesiacs)?, lasts },
+            Kind::SlowWorker => Fault::SlowWorker { nodes: self.some(), lasts: Some(lasts) },
+            Kind::StuckWorker => Fault::StuckWorker { nodes: self.some(), lasts: Some(lasts) },
             Kind::Heal => Fault::Heal,
             Kind::PowerLoss => Fault::PowerLoss,
         })

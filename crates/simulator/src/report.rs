@@ -30,6 +30,11 @@ pub enum Checker {
     SaysWhy,
     /// A node whose vote guard was lost observes, and votes again in the end.
     VotesAgain,
+    /// Every task on the chain is in the state or was finished long ago; it is completed at most once, with the true
+    /// result, under the newest token; what is leased adds up; and what nodes and clients were told is so.
+    Tasks,
+    /// Once the network is healed, every task is finished within a while, one way or another.
+    TasksFinish,
     /// A node does not end by itself.
     StaysUp,
     /// Nothing panics.
@@ -75,22 +80,85 @@ pub struct Report {
     pub simulated_s: f64,
     /// Seconds that it took.
     pub wall_s: f64,
-    /// Transfers that clients signed and submitted.
+    /// Orders that clients signed and submitted, one for each nonce: transfers, tasks and cancellations.
     pub submitted: u64,
     /// Submissions of the same bytes again.
     pub resubmitted: u64,
-    /// Transfers that a node reported final.
+    /// Orders that could not take effect any more, so that another was signed with their nonce.
+    pub replaced: u64,
+    /// Orders that a node reported final.
     pub finalized: u64,
+    /// What became of the tasks.
+    pub tasks: TaskReport,
     /// Starts of nodes after their first.
     pub restarts: u64,
     /// Seconds without a new block between the healing and the first block after it.
     pub resumed_s: Option<f64>,
     /// Seconds between the healing and everyone having met at one state with nothing left waiting.
     pub converged_s: Option<f64>,
+    /// Seconds between the healing and all tasks being finished.
+    pub tasks_finished_s: Option<f64>,
     /// The longest time between two new blocks.
     pub gap_s: f64,
     /// Votes seen on the wire, alone and in certificates.
     pub votes: u64,
     /// What was done, in order.
     pub steps: Vec<String>,
+}
+
+/// What became of the tasks on the chain.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize)]
+pub struct TaskReport {
+    /// Submissions on the chain.
+    pub submitted: u64,
+    /// Done.
+    pub done: u64,
+    /// Failed for good: by their deadline, or after as many leases as they may have.
+    pub failed: u64,
+    /// Cancelled.
+    pub cancelled: u64,
+    /// Not finished at the end.
+    pub open: u64,
+    /// Times that a task went from one validator to another, under a greater token.
+    pub moved: u64,
+    /// Leases that ran out.
+    pub lapsed: u64,
+    /// Leases that their holders declined.
+    pub declined: u64,
+    /// Completions that were rejected because their lease was over.
+    pub stale: u64,
+    /// Completions under leases that are older than a halt that lasted longer than they may.
+    pub outlived: u64,
+    /// Leases that ran out in the very first block after such a halt.
+    pub halted: u64,
+    /// Tasks that vanished.
+    pub lost: u64,
+    /// Completions of tasks that had one.
+    pub doubled: u64,
+}
+
+impl std::ops::AddAssign for TaskReport {
+    fn add_assign(&mut self, other: Self) {
+        self.submitted += other.submitted;
+        self.done += other.done;
+        self.failed += other.failed;
+        self.cancelled += other.cancelled;
+        self.open += other.open;
+        self.moved += other.moved;
+        self.lapsed += other.lapsed;
+        self.declined += other.declined;
+        self.stale += other.stale;
+        self.outlived += other.outlived;
+        self.halted += other.halted;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+    }
+}
+
+impl fmt::Display for TaskReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { submitted, done, failed, cancelled, open, moved, stale, lost, doubled, .. } = self;
+        write!(f, "{done} of {submitted} tasks done, {failed} failed, {cancelled} cancelled, {open} open; ")?;
+        write!(f, "{moved} moved, {stale} late completions rejected, {lost} lost, {doubled} doubled")
+    }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 13] = [
+const FILES: [&str; 16] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -19,6 +19,9 @@ const FILES: [&str; 13] = [
     include_str!("../../../scenarios/lose-guards-beyond-f.toml"),
     include_str!("../../../scenarios/lose-journals.toml"),
     include_str!("../../../scenarios/power-loss.toml"),
+    include_str!("../../../scenarios/tasks-move.toml"),
+    include_str!("../../../scenarios/late-completion.toml"),
+    include_str!("../../../scenarios/halted-leases.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/canary.toml"),
@@ -62,6 +65,9 @@ pub struct Scenario {
     /// nodes are dealt to the two networks in turn. No protocol survives more than f of these.
     #[serde(default)]
     twins: Vec<String>,
+    /// Nodes that stay down when everything else is healed.
+    #[serde(default)]
+    left_down: Vec<String>,
     /// What must hold.
     pub expect: Vec<Checker>,
     /// Checkers that must find a violation: the scenario is there to show that they can.
@@ -71,6 +77,8 @@ pub struct Scenario {
     faults: Vec<(Duration, Fault)>,
     #[serde(skip)]
     twin_nodes: Vec<usize>,
+    #[serde(skip)]
+    lost_nodes: Vec<usize>,
 }
 
 /// `[links]`: the network without faults.
@@ -100,13 +108,15 @@ impl Default for Links {
 pub struct Load {
     /// Transfers signed per second, over all accounts.
     pub transfers_per_second: u32,
+    /// Tasks ordered per second, over all accounts; some of these orders are cancellations.
+    pub tasks_per_second: u32,
     /// Accounts, each with a client of its own.
     pub accounts: usize,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { transfers_per_second: 20, accounts: 8 }
+        Self { transfers_per_second: 20, tasks_per_second: 5, accounts: 8 }
     }
 }
 
@@ -152,6 +162,10 @@ pub enum Kind {
     DamageGuard,
     /// See [`Fault::RotGuard`].
     RotGuard,
+    /// See [`Fault::SlowWorker`].
+    SlowWorker,
+    /// See [`Fault::StuckWorker`].
+    StuckWorker,
     /// See [`Fault::PowerLoss`].
     PowerLoss,
 }
@@ -258,6 +272,20 @@ pub enum Fault {
         /// How long they are down.
         lasts: Duration,
     },
+    /// What nodes are at takes twenty times as long.
+    SlowWorker {
+        /// Which.
+        nodes: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// What nodes are at does not end before this does.
+    StuckWorker {
+        /// Which.
+        nodes: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
     /// All nodes lose power at once: what was not synced is lost or torn. They start again at once.
     PowerLoss,
 }
@@ -300,6 +328,8 @@ impl Scenario {
         scenario.faults.sort_by_key(|(at, _)| *at);
         scenario.twin_nodes = numbers(&scenario.twins, nodes)
             .map_err(|problem| ScenarioError::Entry { entry: "twins".into(), problem })?;
+        scenario.lost_nodes = numbers(&scenario.left_down, nodes)
+            .map_err(|problem| ScenarioError::Entry { entry: "left_down".into(), problem })?;
         Ok(scenario)
     }
 
@@ -316,6 +346,11 @@ impl Scenario {
     /// Nodes that run twice.
     pub fn twins(&self) -> &[usize] {
         &self.twin_nodes
+    }
+
+    /// Nodes that stay down when everything else is healed.
+    pub fn left_down(&self) -> &[usize] {
+        &self.lost_nodes
     }
 
     /// Whether this is expected to hold.
@@ -373,6 +408,8 @@ impl Entry {
             Kind::OneWay => Fault::OneWay { from: named(&self.from, "from")?, to: named(&self.to, "to")?, lasts },
             Kind::Loss => Fault::Loss { nodes: nodes()?, loss: self.loss.ok_or("needs loss = 0.1")?, lasts },
             Kind::Delay => Fault::Delay { nodes: nodes()?, delay: self.delay.ok_or("needs delay = \"100ms\"")?, lasts },
+            Kind::SlowWorker => Fault::SlowWorker { nodes: nodes()?, lasts },
+            Kind::StuckWorker => Fault::StuckWorker { nodes: nodes()?, lasts },
             Kind::Heal => Fault::Heal,
             Kind::WipeJournal => Fault::WipeJournal { nodes: nodes()?, lasts: down()? },
             Kind::LoseGuard => Fault::LoseGuard { nodes: nodes()?, lasts: down()? },

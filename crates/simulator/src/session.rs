@@ -1,7 +1,7 @@
 //! The nodes, from power on to power off.
 
 use crate::{
-    Checker,
+    Checker, Fault, TaskReport,
     ballots::Ballots,
     book::Book,
     chain::{self, Chain},
@@ -9,10 +9,13 @@ use crate::{
     load::{self, Directory, Load},
     plan::{Action, Loss, Step},
     scenario::DOWN_MIN,
+    tally::tally,
     tap::{Look, Tap},
+    tasks::Counted,
+    work::{self, Pace, Workshop},
     world::World,
 };
-use api::{Duty, EventKind, EventLog, Finality, Heard, Snapshot};
+use api::{Duty, EventKind, EventLog, Finality, Heard, Snapshot, TaskState};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::simulated::{self, Control, Manager, Oracle, Receiver, Sender};
 use commonware_runtime::{
@@ -48,6 +51,9 @@ const RESUMED_WITHIN: Duration = Duration::from_secs(10);
 /// Everyone has met at one state within so much, with nothing left waiting.
 const CONVERGED_WITHIN: Duration = Duration::from_secs(60);
 
+/// All tasks are finished within so much: that is as many leases as some of them may have, and time for a queue.
+const FINISHED_WITHIN: Duration = Duration::from_secs(180);
+
 /// With a quorum there all the time, blocks are never further apart: a dead leader and a lost vote or two.
 const GAP_MAX: Duration = Duration::from_secs(6);
 
@@ -71,9 +77,12 @@ pub(crate) struct Run {
     pub(crate) now: Duration,
     pub(crate) resumed: Option<Duration>,
     pub(crate) converged: Option<Duration>,
+    pub(crate) finished: Option<Duration>,
+    pub(crate) tasks: TaskReport,
     pub(crate) audit: String,
     steps: VecDeque<Step>,
     topology: Topology,
+    workshop: Arc<Mutex<Workshop>>,
     slots: Vec<Slot>,
     halted: Option<Duration>,
 }
@@ -111,9 +120,12 @@ impl Run {
             now: Duration::ZERO,
             resumed: None,
             converged: None,
+            finished: None,
+            tasks: TaskReport::default(),
             audit: String::new(),
             steps: world.plan.steps.clone(),
             topology: Topology::new(world.scenario.nodes, world.scenario.links.clone()),
+            workshop: Arc::default(),
             slots: vec![slot; world.instances.len()],
             halted: None,
             world: Arc::new(world),
@@ -236,11 +248,18 @@ impl<'a> Session<'a> {
             Action::Stop(node) => self.stop(node),
             Action::Start(node) => self.start_node(node).await,
             Action::Lose(node, loss) => self.lose(node, loss).await,
+            Action::Begin(id, Fault::SlowWorker { nodes, .. }) => {
+                self.run.workshop.lock().begin(id, nodes, Pace::Slow);
+            }
+            Action::Begin(id, Fault::StuckWorker { nodes, .. }) => {
+                self.run.workshop.lock().begin(id, nodes, Pace::Stuck);
+            }
             Action::Begin(id, fault) => {
                 self.run.topology.begin(id, fault);
                 self.link().await;
             }
             Action::End(id) => {
+                self.run.workshop.lock().end(id);
                 self.run.topology.end(id);
                 self.link().await;
             }
@@ -272,6 +291,7 @@ impl<'a> Session<'a> {
     }
 
     async fn heal(&mut self, down: &[usize], broken: &[usize]) {
+        self.run.workshop.lock().heal();
         self.run.topology.heal(broken);
         self.link().await;
         let nodes = self.run.topology.nodes();
@@ -307,7 +327,8 @@ impl<'a> Session<'a> {
         let label = self.context.child("node").with_attribute("name", &instance.name);
         let label = label.with_attribute("incarnation", slot.starts);
         let network = self.register(index).await;
-        match validator::start(label, identity, &world.config, network).await {
+        let execute = work::executor(world.seed, instance.node, self.run.workshop.clone());
+        match validator::start(label, identity, &world.config, network, execute).await {
             Ok(node) => {
                 let watch = self.context.child("watch").with_attribute("name", &instance.name);
                 let (name, book) = (instance.name.clone(), self.run.book.clone());
@@ -513,7 +534,7 @@ impl<'a> Session<'a> {
             self.run
                 .accuse(Checker::Halts, "the quorum was never away: the scenario does not show what it says".into());
         }
-        if !world.scenario.expects(Checker::ProgressAfterHeal) {
+        if ![Checker::ProgressAfterHeal, Checker::TasksFinish].into_iter().any(|it| world.scenario.expects(it)) {
             return;
         }
         self.run.steps.clear();
@@ -522,17 +543,54 @@ impl<'a> Session<'a> {
         self.clock();
         let (healed, tip) = (self.run.now, self.run.book.lock().height());
         self.run.done.push(format!("{:.1} s: healed at block {tip}", healed.as_secs_f64()));
-        while self.run.now < healed + CONVERGED_WITHIN && self.run.converged.is_none() {
+        while self.is_waited_for(self.run.now - healed) {
             self.context.sleep(TICK).await;
             self.look();
+            let since = self.run.now - healed;
             if self.run.resumed.is_none() && self.run.book.lock().height() > tip {
-                self.run.resumed = Some(self.run.now - healed);
+                self.run.resumed = Some(since);
             }
-            if self.met(tip) {
-                self.run.converged = Some(self.run.now - healed);
+            if self.run.converged.is_none() && self.met(tip) {
+                self.run.converged = Some(since);
+            }
+            if self.run.finished.is_none() && self.run.converged.is_some() && self.open_tasks() == 0 {
+                self.run.finished = Some(since);
             }
         }
         self.judge_convergence(tip);
+        self.judge_tasks();
+    }
+
+    /// Whether something is still to come so long after the healing.
+    fn is_waited_for(&self, since: Duration) -> bool {
+        let tasks = self.run.world.scenario.expects(Checker::TasksFinish);
+        (self.run.converged.is_none() && since < CONVERGED_WITHIN)
+            || (tasks && self.run.finished.is_none() && since < FINISHED_WITHIN)
+    }
+
+    /// Tasks that some node has open, or that some client does not know to be finished.
+    fn open_tasks(&self) -> u64 {
+        let open = |node: Option<&Node>| {
+            let counts = node.map(|node| node.ledger.finalized().task_counts());
+            counts.map_or(0, |counts| counts.pending + counts.leased)
+        };
+        let held = self.core().map(|(_, node)| open(node)).max().unwrap_or(0);
+        held.max(self.run.load.lock().open() as u64)
+    }
+
+    fn judge_tasks(&self) {
+        if self.run.finished.is_some() {
+            return;
+        }
+        let (open, waits) = (self.open_tasks(), self.run.load.lock().open());
+        let node = self.core().find_map(|(_, node)| node);
+        let state = node.map(|node| node.ledger.finalized());
+        let first =
+            state.and_then(|state| state.tasks_from(ledger::TaskNumber(0)).find(|task| !task.state.is_finished()));
+        let what = format!(
+            "{FINISHED_WITHIN:?} after the healing {open} tasks are open, and clients wait for {waits}; the first is {first:?}"
+        );
+        self.run.accuse(Checker::TasksFinish, what);
     }
 
     fn check_gaps(&self) {
@@ -580,7 +638,7 @@ impl<'a> Session<'a> {
                 .collect();
             let (pending, heights) = (self.run.load.lock().pending(), heights.join(", "));
             let what =
-                format!("{CONVERGED_WITHIN:?} after the healing at block {tip}: {heights}; {pending} transfers wait");
+                format!("{CONVERGED_WITHIN:?} after the healing at block {tip}: {heights}; {pending} orders wait");
             self.run.accuse(Checker::ProgressAfterHeal, what);
         }
         if self.run.world.scenario.expects(Checker::VotesAgain) {
@@ -606,7 +664,12 @@ impl<'a> Session<'a> {
         }
         self.clock();
         let at_ms = milliseconds(self.run.now);
-        chain::check(&world, &chains, &self.run.load.lock(), &mut self.run.book.lock(), at_ms);
+        let Counted { lost, doubled } =
+            chain::check(&world, &chains, &self.run.load.lock(), &mut self.run.book.lock(), at_ms);
+        if let Some(furthest) = chains.iter().max_by_key(|chain| chain.tip()) {
+            let stale = self.run.book.lock().rejections().count() as u64;
+            self.run.tasks = TaskReport { stale, lost, doubled, ..tally(&world, furthest.blocks()) };
+        }
         for side in &self.sides {
             for (from, to) in side.oracle.blocked().await.unwrap_or_default() {
                 let name = |key: &PublicKey| {
@@ -634,8 +697,21 @@ async fn watch_blocks(name: String, events: EventLog, ledger: Arc<Ledger>, book:
 }
 
 fn hear(name: &str, event: &api::Event, book: &mut Book) {
-    if let EventKind::Finalized { height, digest, .. } = &event.kind {
-        book.finalized(name, *height, digest, since_start(event.time_ms));
+    let at_ms = since_start(event.time_ms);
+    match &event.kind {
+        EventKind::Finalized { height, digest, .. } => book.finalized(name, *height, digest, at_ms),
+        EventKind::TaskChanged { number, token: Some(token), state: TaskState::Done, height, .. } => {
+            book.completed(name, (*number, *token), *height, at_ms);
+        }
+        EventKind::CommitRejected { number, token, node, .. } => book.rejected(*number, *token, node),
+        EventKind::TaskChanged { .. }
+        | EventKind::FinalityChanged { .. }
+        | EventKind::NodeHeard { .. }
+        | EventKind::NodeSilent { .. }
+        | EventKind::DutyChanged { .. }
+        | EventKind::PeerBlocked { .. }
+        | EventKind::FaultInjected { .. }
+        | EventKind::FaultEnded { .. } => {}
     }
 }
 

@@ -1,7 +1,7 @@
 //! What came of it, for one seed and for many?
 
 use crate::{
-    Checker, Report, Scenario, Violation, chain,
+    Checker, Report, Scenario, TaskReport, Violation, chain,
     session::{End, Run},
     world::World,
 };
@@ -36,12 +36,16 @@ pub struct SweepReport {
     pub simulated_s: f64,
     /// Seconds that it took.
     pub wall_s: f64,
-    /// Transfers that were reported final.
+    /// Orders of clients that were reported final.
     pub finalized: u64,
+    /// What became of the tasks.
+    pub tasks: TaskReport,
     /// Starts of nodes after their first.
     pub restarts: u64,
     /// The longest that any seed needed for everyone to meet after the healing, in seconds.
     pub converged_s_max: f64,
+    /// The longest that any seed needed for all tasks to be finished after the healing, in seconds.
+    pub tasks_finished_s_max: f64,
     /// Seeds that did not go as the scenario says, in order.
     pub failures: Vec<Failure>,
 }
@@ -115,10 +119,13 @@ fn report(run: &Run, wall: Duration) -> Report {
         wall_s: wall.as_secs_f64(),
         submitted: load.submitted,
         resubmitted: load.resubmitted,
+        replaced: load.replaced,
         finalized: load.finalized.len() as u64,
+        tasks: run.tasks,
         restarts: run.restarts(),
         resumed_s: run.resumed.map(|resumed| resumed.as_secs_f64()),
         converged_s: run.converged.map(|converged| converged.as_secs_f64()),
+        tasks_finished_s: run.finished.map(|finished| finished.as_secs_f64()),
         gap_s: Duration::from_millis(book.gap_ms()).as_secs_f64(),
         votes: run.ballots.lock().votes(),
         steps: run.done.clone(),
@@ -143,6 +150,8 @@ pub fn sweep(scenario: &Scenario, seeds: impl IntoIterator<Item = u64>, jobs: us
     });
     let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
     reports.sort_by_key(|report| report.seed);
+    let mut tasks = TaskReport::default();
+    reports.iter().for_each(|report| tasks += report.tasks);
     SweepReport {
         schema: "unsplit.sim-sweep/1",
         scenario: scenario.name.clone(),
@@ -152,8 +161,10 @@ pub fn sweep(scenario: &Scenario, seeds: impl IntoIterator<Item = u64>, jobs: us
         simulated_s: reports.iter().map(|report| report.simulated_s).sum(),
         wall_s: began.elapsed().as_secs_f64(),
         finalized: reports.iter().map(|report| report.finalized).sum(),
+        tasks,
         restarts: reports.iter().map(|report| report.restarts).sum(),
         converged_s_max: reports.iter().filter_map(|report| report.converged_s).fold(0.0, f64::max),
+        tasks_finished_s_max: reports.iter().filter_map(|report| report.tasks_finished_s).fold(0.0, f64::max),
         failures: reports.into_iter().filter(|report| !report.ok).map(failure).collect(),
     }
 }

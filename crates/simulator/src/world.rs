@@ -6,7 +6,8 @@ use commonware_cryptography::{
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_utils::ordered::Set;
-use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, SecretKey};
+use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, SecretKey, TaskLimits};
+use rand::{SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use validator::{Config, chain::ledger_key};
@@ -42,14 +43,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
-        let derive = |what: &str, index: usize| -> [u8; 32] {
-            Sha256::new()
-                .chain_update(what)
-                .chain_update(seed.to_be_bytes())
-                .chain_update((index as u64).to_be_bytes())
-                .finalize()
-                .into()
-        };
+        let derive = |what: &str, index: usize| derive(seed, what, &[index as u64]);
         let keys: Vec<PrivateKey> = (0..scenario.nodes)
             .map(|index| {
                 let bytes = derive("node", index);
@@ -102,6 +96,17 @@ impl World {
     }
 }
 
+/// Lots that follow from the seed, the matter and these numbers, whatever else happens in a run.
+pub(crate) fn draw(seed: u64, matter: &str, numbers: &[u64]) -> StdRng {
+    StdRng::from_seed(derive(seed, matter, numbers))
+}
+
+fn derive(seed: u64, matter: &str, numbers: &[u64]) -> [u8; 32] {
+    let mut hasher = Sha256::new().chain_update(matter).chain_update(seed.to_be_bytes());
+    numbers.iter().for_each(|number| hasher.update(number.to_be_bytes()));
+    hasher.finalize().into()
+}
+
 fn genesis(keys: &[PrivateKey], accounts: &[SecretKey]) -> Genesis {
     let validators = keys.iter().enumerate().map(|(index, key)| GenesisValidator {
         name: format!("n{index}"),
@@ -118,6 +123,7 @@ fn genesis(keys: &[PrivateKey], accounts: &[SecretKey]) -> Genesis {
         timestamp_ms: START_MS,
         validators: validators.collect(),
         balances: balances.collect(),
+        tasks: TaskLimits::default(),
     };
     genesis.validate().expect("a genesis made here is valid");
     genesis

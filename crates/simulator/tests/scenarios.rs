@@ -82,6 +82,36 @@ fn nothing_final_is_lost_when_the_power_fails_everywhere() {
 }
 
 #[test]
+fn others_do_the_tasks_of_a_validator_that_is_gone_for_good() {
+    for report in check("tasks-move", 1..=3) {
+        assert!(report.tasks.moved > 0 && report.tasks.lapsed > 0, "{report:#?}");
+        check_all_finished(&report);
+    }
+}
+
+#[test]
+fn a_completion_after_the_lease_went_to_another_changes_nothing() {
+    for report in check("late-completion", 1..=3) {
+        assert!(report.tasks.moved > 0 && report.tasks.stale > 0, "{report:#?}");
+        check_all_finished(&report);
+    }
+}
+
+#[test]
+fn a_halt_takes_no_task_from_a_validator_that_does_it() {
+    for report in check("halted-leases", 1..=3) {
+        assert!(report.gap_s > 50.0 && report.tasks.outlived > 0, "{report:#?}");
+        check_all_finished(&report);
+    }
+}
+
+fn check_all_finished(report: &Report) {
+    let tasks = report.tasks;
+    assert_eq!(tasks.done + tasks.failed + tasks.cancelled, tasks.submitted, "{report:#?}");
+    assert_eq!((tasks.lost, tasks.doubled, tasks.open), (0, 0, 0), "{report:#?}");
+}
+
+#[test]
 fn the_canary_is_caught() {
     for seed in 1..=3 {
         let report = run(&scenario("canary"), seed);
@@ -97,6 +127,23 @@ fn a_network_that_never_recovers_is_caught() {
     let lines = "expect = [\"progress_after_heal\", \"votes_again\"]\n\
         [[fault]]\nat = \"5s\"\nkind = \"lose_guard\"\nnodes = [\"n1\", \"n2\"]\nfor = \"1s\"\n";
     assert_eq!(accusers(lines), [Checker::ProgressAfterHeal, Checker::VotesAgain]);
+}
+
+#[test]
+fn tasks_that_are_never_finished_are_caught() {
+    let lines = "left_down = [\"n1\", \"n2\"]\nexpect = [\"tasks\", \"tasks_finish\"]\n\
+        [[fault]]\nat = \"5s\"\nkind = \"crash\"\nnodes = [\"n1\", \"n2\"]\n";
+    assert_eq!(accusers(lines), [Checker::TasksFinish]);
+}
+
+#[test]
+fn workers_that_are_slow_or_stuck_for_a_while_keep_no_task_from_being_done() {
+    let text = "name = \"x\"\nabout = \"y\"\nnodes = 4\nduration = \"30s\"\nexpect = [\"tasks\", \"tasks_finish\"]\n\
+        [[fault]]\nat = \"5s\"\nkind = \"slow_worker\"\nnodes = [\"n1\"]\nfor = \"15s\"\n\
+        [[fault]]\nat = \"8s\"\nkind = \"stuck_worker\"\nnodes = [\"n2\"]\nfor = \"15s\"\n";
+    let report = run(&Scenario::parse(text).expect("a scenario"), 1);
+    assert!(report.ok, "{:#?}", report.violations);
+    check_all_finished(&report);
 }
 
 #[test]
@@ -123,6 +170,43 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(play(seed), play(seed));
     }
     assert_ne!(play(1), play(2));
+}
+
+/// Plays some seeds and prints a line for each: `SIM=swarm:0..150 cargo test ... -- look --ignored --nocapture`, with
+/// another length in seconds as a third word, or a file instead of a name.
+#[test]
+#[ignore = "a tool, not a test"]
+fn look() {
+    let wish = std::env::var("SIM").unwrap_or_else(|_| "swarm:0..4:12".into());
+    let words: Vec<&str> = wish.split(':').collect();
+    let (first, end) = words[1].split_once("..").expect("a range of seeds");
+    let mut scenario = match std::fs::read_to_string(words[0]) {
+        Ok(text) => Scenario::parse(&text).expect("a scenario"),
+        Err(_) => scenario(words[0]),
+    };
+    if let Some(seconds) = words.get(2) {
+        scenario.duration = Duration::from_secs(seconds.parse().expect("seconds"));
+    }
+    for seed in first.parse::<u64>().expect("a seed")..end.parse().expect("a seed") {
+        let report = run(&scenario, seed);
+        println!(
+            "{seed}: ok {} blocks {} sim {:.0} wall {:.1} = {:.1}/s final {}/{} replaced {} {:?} converged {:?} finished {:?}",
+            report.ok,
+            report.blocks,
+            report.simulated_s,
+            report.wall_s,
+            report.simulated_s / report.wall_s,
+            report.finalized,
+            report.submitted,
+            report.replaced,
+            report.tasks,
+            report.converged_s,
+            report.tasks_finished_s,
+        );
+        if !report.ok {
+            println!("{:#?}\n{:#?}", report.violations, report.steps);
+        }
+    }
 }
 
 /// Plays the swarm with storms of this length.

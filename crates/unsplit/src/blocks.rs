@@ -1,6 +1,6 @@
 //! A finalized block.
 
-use api::BlockView;
+use api::{BlockView, TransactionView};
 use jiff::Timestamp;
 
 use crate::{
@@ -41,11 +41,25 @@ fn human(block: &BlockView) -> String {
         return head;
     }
     let rows = block.transactions.iter().map(|tx| {
-        let to = tx.to.as_deref().map(short).unwrap_or_default();
-        let amount = tx.amount.map(|amount| amount.to_string()).unwrap_or_default();
-        vec![tx.id.clone(), tx.kind.clone(), short(&tx.account), tx.nonce.to_string(), to, amount]
+        // What speaks of a lease has no nonce of its own.
+        let nonce = if tx.number.is_some() { String::new() } else { tx.nonce.to_string() };
+        vec![tx.id.clone(), tx.kind.clone(), short(&tx.account), nonce, matter(tx)]
     });
-    format!("{head}\n\n{}", table(&["transaction", "kind", "account", "nonce", "to", "amount"], rows))
+    format!("{head}\n\n{}", table(&["transaction", "kind", "account", "nonce", ""], rows))
+}
+
+/// `5 to 0123456789ab…`, `task sort-1`, `task number 12, token 7, result 0123456789ab…`.
+fn matter(tx: &TransactionView) -> String {
+    let parts = [
+        tx.amount.map(|amount| amount.to_string()),
+        tx.to.as_deref().map(|to| format!("to {}", short(to))),
+        tx.task.as_deref().map(|task| format!("task {task}")),
+        tx.number.map(|number| format!("task number {number}")),
+        tx.token.map(|token| format!(", token {token}")),
+        tx.result_sha256.as_deref().map(|result| format!(", result {}", short(result))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    parts.join(" ").replace(" ,", ",")
 }
 
 /// Three keys of 64 digits fit in no terminal; `-o json` has them in full.
@@ -73,11 +87,25 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_says_what_it_is_about() {
+        let key = "ab".repeat(32);
+        let transfer = TransactionView { to: Some(key.clone()), amount: Some(5), ..TransactionView::default() };
+        assert_eq!(matter(&transfer), "5 to abababababab…");
+        let submission = TransactionView { task: Some("sort-1".into()), ..TransactionView::default() };
+        assert_eq!(matter(&submission), "task sort-1");
+        let (number, token) = (Some(12), Some(7));
+        let decline = TransactionView { number, token, ..TransactionView::default() };
+        assert_eq!(matter(&decline), "task number 12, token 7");
+        let completion = TransactionView { result_sha256: Some(key), ..decline };
+        assert_eq!(matter(&completion), "task number 12, token 7, result abababababab…");
+    }
+
+    #[test]
     fn an_empty_block_has_no_table() {
         let block = BlockView { height: 7, leader: "n3".into(), ..BlockView::default() };
         assert_eq!(human(&block).lines().count(), 4);
         let account = "ab".repeat(32);
-        let transfer = api::TransactionView { account, ..api::TransactionView::default() };
+        let transfer = TransactionView { account, ..TransactionView::default() };
         let full = BlockView { transactions: vec![transfer], ..block };
         assert!(human(&full).contains(" abababababab… "), "{}", human(&full));
         assert_eq!(human(&full).lines().count(), 7);

@@ -2,7 +2,8 @@
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use api::EventKind;
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::PossibleValuesParser};
 use validator::config::parse_duration;
 
 /// A network that keeps finalizing: node, devnet, demo, simulator and client in one binary.
@@ -49,9 +50,9 @@ pub(crate) struct Global {
     /// More talk; twice for still more.
     #[arg(short = 'v', long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// The validator to talk to.
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7700", env = "UNSPLIT_API")]
-    pub(crate) api: String,
+    /// The validator to talk to [default: http://127.0.0.1:7700].
+    #[arg(long, global = true, value_name = "URL", env = "UNSPLIT_API")]
+    pub(crate) api: Option<String>,
     /// The file with that validator's token; only writes need it.
     #[arg(long, global = true, value_name = "FILE", env = "UNSPLIT_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
@@ -95,6 +96,11 @@ pub(crate) enum Verb {
         /// Only this one.
         name: Option<String>,
     },
+    /// Tasks: work that the validators do.
+    #[command(subcommand)]
+    Tasks(Tasks),
+    /// What happened, or with -f what happens.
+    Events(Events),
     /// Transactions.
     #[command(subcommand)]
     Tx(Tx),
@@ -116,6 +122,13 @@ pub(crate) enum Verb {
     /// The configuration of a validator.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// The OpenAPI document of the HTTP API.
+    Openapi,
+    /// A completion script, for example: unsplit completions bash > ~/.local/share/bash-completion/completions/unsplit
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
     /// The version of this program.
     Version,
 }
@@ -138,9 +151,12 @@ pub(crate) struct Demo {
     /// The first of the API ports; peers use those from 1000 above.
     #[arg(long, default_value_t = 7700, value_parser = clap::value_parser!(u16).range(1024..=64000))]
     pub(crate) port_base: u16,
-    /// Transfers a second.
+    /// Transactions a second.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=2000))]
     pub(crate) load: u32,
+    /// How many of them submit a task, about; the others are transfers.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(0..=2000))]
+    pub(crate) tasks: u32,
 }
 
 /// `unsplit devnet …`.
@@ -406,6 +422,120 @@ pub(crate) enum Tx {
     },
 }
 
+/// `unsplit tasks …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tasks {
+    /// Submit the tasks of a file; the same file again does none of them twice.
+    #[command(after_long_help = FILE_HELP)]
+    Submit {
+        /// JSON lines, one task each; - for standard input. See examples/workload.jsonl, and below with --help.
+        file: PathBuf,
+        #[command(flatten)]
+        signer: Signer,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// The tasks on the chain, without their payloads and results.
+    List {
+        /// Only those that stand here.
+        #[arg(long, value_name = "STATE", value_parser = PossibleValuesParser::new(STATES))]
+        state: Option<String>,
+        /// Only those leased to this validator, or done by it.
+        #[arg(long, value_name = "NODE")]
+        holder: Option<String>,
+        /// Only those of this account: its public key in hex, or its key file.
+        #[arg(long, value_name = "HEX|FILE")]
+        account: Option<String>,
+        /// At most so many.
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        limit: u64,
+        /// However many there are.
+        #[arg(long, conflicts_with = "limit")]
+        all: bool,
+    },
+    /// One task with its payload and its result.
+    Show {
+        /// What its submitter calls it.
+        id: String,
+        /// Whose task, if several accounts have one of this id: a public key in hex, or a key file.
+        #[arg(long, value_name = "HEX|FILE")]
+        account: Option<String>,
+    },
+    /// Want a task no more.
+    Cancel {
+        /// What its submitter calls it.
+        id: String,
+        #[command(flatten)]
+        signer: Signer,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+}
+
+const FILE_HELP: &str = "\
+The file holds one JSON object a line. Empty lines and lines that start with # do not count.
+
+  {\"id\": \"sum-1\", \"executor\": \"matmul\", \"payload\": {\"seed\": 7, \"n\": 64}}
+  {\"id\": \"sort-1\", \"executor\": \"command\", \"payload\": {\"program\": \"sort\", \"input\": \"b\\na\\n\"}, \"retries\": 1}
+
+  id        what you call it: 1 to 64 of A-Z a-z 0-9 . _ : and -; within an account, a task is done once per id
+  executor  matmul or command
+  payload   what the executor is given, as JSON of at most 64 KiB
+  units     how much of a validator's capacity it takes, 1 to 64 [default: 1]
+  lease     how long a validator has before others may take over, 1s to 1h [default: 10s]
+  retries   how many more leases there are after the first one ends without a result, 0 to 15 [default: 5]
+  deadline  after which the result is of no use, from when it is submitted [default: 24h]
+
+All lines are checked before anything is sent: with one bad line, nothing is submitted. Tasks that the account has on the
+chain already are not submitted again. The command ends when all tasks are on the chain, with --wait when all are finished.
+If it is interrupted, the same command goes on where it stopped.
+
+Ends with 0 (with --wait: all are done), 3 bad file, 4 validator unreachable or time up, 5 refused, 20 (with --wait) not
+all are done.";
+
+/// In the API's words.
+const STATES: [&str; 5] = ["pending", "leased", "done", "failed", "cancelled"];
+
+/// Who orders, and through which validator.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Signer {
+    /// The key file of the account that orders, through the validator of --api and --token-file.
+    #[arg(long, value_name = "FILE", conflicts_with = "dir")]
+    pub(crate) key: Option<PathBuf>,
+    /// Order as the first account of this devnet, through its first running validator or the one that --api names. Taken
+    /// when there is no --key [default: ./unsplit-devnet].
+    #[arg(long, value_name = "DEVNET")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+/// Whether to see it through.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    /// Wait until it is finished.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long all of it may take; --timeout is for a single answer.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = parse_duration)]
+    pub(crate) wait_max: Duration,
+}
+
+/// `unsplit events`.
+#[derive(Args, Debug)]
+pub(crate) struct Events {
+    /// Go on as things happen, over lost connections, until Ctrl-C.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only these, separated by commas.
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = PossibleValuesParser::new(EventKind::NAMES))]
+    pub(crate) kinds: Vec<String>,
+    /// Only those after this one; 0 for all that the validator still has.
+    #[arg(long, value_name = "OFFSET|now", default_value = "0", value_parser = parse_offset)]
+    pub(crate) after: After,
+}
+
+/// An offset; none for what happens from now on.
+pub(crate) type After = Option<u64>;
+
 /// `unsplit sim …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sim {
@@ -461,6 +591,13 @@ pub(crate) enum ConfigVerb {
     PrintDefault,
 }
 
+fn parse_offset(text: &str) -> Result<After, String> {
+    match text {
+        "now" => Ok(None),
+        digits => digits.parse().map(Some).map_err(|_| "write an event's offset, or `now`".into()),
+    }
+}
+
 /// `42` or `0x2a`: as reports write seeds, and as people do.
 fn parse_seed(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x") {
@@ -483,6 +620,21 @@ mod tests {
         for text in ["2a", "-1", "0x", "", "99999999999999999999"] {
             assert!(parse_seed(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_task_stands_where_the_api_says() {
+        for word in STATES {
+            let state: Result<api::TaskState, _> = serde_json::from_value(word.into());
+            assert!(state.is_ok(), "{word}");
+        }
+    }
+
+    #[test]
+    fn events_begin_after_an_offset_or_now() {
+        assert_eq!(parse_offset("0"), Ok(Some(0)));
+        assert_eq!(parse_offset("now"), Ok(None));
+        assert!(parse_offset("yesterday").is_err() && parse_offset("-1").is_err());
     }
 
     #[test]
@@ -515,6 +667,19 @@ mod tests {
             ("unsplit testnet init --validators 4 --out D", true),
             ("unsplit testnet init -o D", false),
             ("unsplit status -q -v", false),
+            ("unsplit tasks submit - --key K --wait --wait-max 1m", true),
+            ("unsplit tasks submit F --key K --dir D", false),
+            ("unsplit tasks submit", false),
+            ("unsplit tasks list --state leased --holder n1 --all", true),
+            ("unsplit tasks list --state lost", false),
+            ("unsplit tasks list --limit 0", false),
+            ("unsplit tasks list --limit 5 --all", false),
+            ("unsplit tasks cancel a --dir D --wait", true),
+            ("unsplit events -f --kinds task_changed,finalized --after 7", true),
+            ("unsplit events --kinds tasks", false),
+            ("unsplit completions fish", true),
+            ("unsplit completions csh", false),
+            ("unsplit openapi", true),
         ] {
             assert_eq!(accepts(line), accepted, "{line}");
         }

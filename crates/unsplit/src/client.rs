@@ -2,11 +2,17 @@
 
 use std::{error::Error as _, path::Path, time::Duration};
 
-use api::{AccountView, BlockView, Cut, CutRequest, Healed, Nodes, Problem, Snapshot, Status, TransactionStatus, Why};
-use reqwest::{Method, RequestBuilder, Response};
+use api::{
+    AccountView, BlockView, Cut, CutRequest, Healed, Nodes, Problem, Snapshot, Status, Submitted, SubmittedTask,
+    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, Why,
+};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
 
 use crate::{cli::Global, failure::Failure, files};
+
+/// Where a validator's API is unless somebody says otherwise.
+pub(crate) const API_DEFAULT: &str = "http://127.0.0.1:7700";
 
 /// Answers longer than this are not ours. A full block is a few MiB of JSON.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
@@ -43,6 +49,15 @@ pub(crate) enum Trouble {
     },
 }
 
+/// What became of several submissions.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    /// In the order in which they were sent; none if the validator had no time to look at them.
+    pub(crate) tasks: Vec<SubmittedTask>,
+    /// There was no room for any of them; ask again after this.
+    pub(crate) pause: Option<Duration>,
+}
+
 impl Client {
     pub(crate) fn new(base: &str, token: Option<String>, timeout: Duration) -> Result<Self, Failure> {
         let http = reqwest::Client::builder()
@@ -54,9 +69,18 @@ impl Client {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), http, token })
     }
 
+    /// The same with the right to write.
+    pub(crate) fn with_token(self, token: String) -> Self {
+        Self { token: Some(token), ..self }
+    }
+
     /// The validator named by `--api`, `--token-file` and `--timeout`.
     pub(crate) fn of(global: &Global) -> Result<Self, Failure> {
-        let base = &global.api;
+        Self::at(global.api.as_deref().unwrap_or(API_DEFAULT), global)
+    }
+
+    /// The same, wherever it is.
+    pub(crate) fn at(base: &str, global: &Global) -> Result<Self, Failure> {
         if !base.starts_with("http://") {
             return Err(Failure::usage(format!("--api {base:?} is no address"), "for example http://127.0.0.1:7700"));
         }
@@ -100,6 +124,37 @@ impl Client {
         self.send(request.header("content-type", "application/octet-stream").body(bytes)).await
     }
 
+    /// Hands in encoded submissions of tasks, in hex. What became of each, or why the request was refused as a whole.
+    pub(crate) async fn submit_tasks(&self, transactions: Vec<String>) -> Result<Handed, Trouble> {
+        let request = self.request(Method::POST, "tasks").json(&TaskSubmissions { transactions });
+        let response = request.send().await.map_err(|error| self.trouble(&error))?;
+        let is_taken = response.status().is_success();
+        let pause = pause(&response);
+        let body = self.body(response).await?;
+        let strange = |error: serde_json::Error| self.strange(error.to_string());
+        if is_taken {
+            let Submitted { tasks, .. } = serde_json::from_slice(&body).map_err(strange)?;
+            return Ok(Handed { tasks, pause });
+        }
+        let TasksProblem { problem, tasks } = serde_json::from_slice(&body).map_err(strange)?;
+        match (tasks.is_empty(), pause) {
+            (true, None) => Err(Trouble::Refused(Box::new(problem))),
+            (false, _) | (true, Some(_)) => Ok(Handed { tasks, pause }),
+        }
+    }
+
+    /// One task with its payload and result.
+    pub(crate) async fn task(&self, id: &str, account: Option<&str>) -> Result<TaskView, Trouble> {
+        let account = account.map(|account| format!("?account={account}")).unwrap_or_default();
+        self.get(&format!("tasks/{id}{account}")).await
+    }
+
+    /// A page of tasks. The values of the query are not escaped: they are words, numbers and hex digits.
+    pub(crate) async fn tasks(&self, query: &[(&str, String)]) -> Result<Tasks, Trouble> {
+        let query: Vec<String> = query.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        self.get(&format!("tasks?{}", query.join("&"))).await
+    }
+
     pub(crate) async fn cut(&self, cut: &CutRequest) -> Result<Cut, Trouble> {
         self.send(self.request(Method::POST, "devnet/cuts").json(cut)).await
     }
@@ -110,7 +165,16 @@ impl Client {
 
     /// The stream of events, without a limit in time.
     pub(crate) async fn events(&self) -> Result<Response, Trouble> {
-        let request = self.request(Method::GET, "events").timeout(Duration::from_secs(24 * 3600));
+        self.events_after(None, &[]).await
+    }
+
+    /// The same after an offset, or from now on; of all kinds if none are named.
+    pub(crate) async fn events_after(&self, offset: Option<u64>, kinds: &[String]) -> Result<Response, Trouble> {
+        let kinds = if kinds.is_empty() { String::new() } else { format!("?kinds={}", kinds.join(",")) };
+        let mut request = self.request(Method::GET, &format!("events{kinds}")).timeout(Duration::from_secs(24 * 3600));
+        if let Some(offset) = offset {
+            request = request.header("last-event-id", offset);
+        }
         let response = request.send().await.map_err(|error| self.trouble(&error))?;
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
     }
@@ -156,8 +220,12 @@ impl Client {
         Ok(body)
     }
 
-    fn strange(&self, why: String) -> Trouble {
+    pub(crate) fn strange(&self, why: String) -> Trouble {
         Trouble::Strange { base: self.base.clone(), why }
+    }
+
+    pub(crate) fn unreachable(&self, why: &str) -> Trouble {
+        Trouble::Unreachable { base: self.base.clone(), why: why.to_owned() }
     }
 
     /// The innermost cause says the most: "connection refused" rather than "error sending request".
@@ -173,7 +241,26 @@ impl Client {
     }
 }
 
+/// When a validator that has no room now wants to be asked again.
+fn pause(response: &Response) -> Option<Duration> {
+    const PAUSE_DEFAULT: Duration = Duration::from_secs(1);
+    const PAUSE_MAX: Duration = Duration::from_secs(30);
+    (response.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| {
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        seconds.map_or(PAUSE_DEFAULT, Duration::from_secs).min(PAUSE_MAX)
+    })
+}
+
 impl Trouble {
+    /// Whether asking again may help: nobody answers, or the validator has no time or room now.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused(problem) => problem.status == 503,
+            Self::Strange { .. } => false,
+        }
+    }
+
     /// Whether the validator has been asked at all, as far as we know.
     pub(crate) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. })

@@ -3,6 +3,7 @@
 //! - `storm`: the acts, in order
 //! - `load`, `book`: the clients, and what they know
 //! - `audit`: the check at the end, on every validator
+//! - `work`: what became of its tasks
 //! - `verdict`: the table and the document
 
 mod audit;
@@ -10,6 +11,7 @@ mod book;
 mod load;
 mod storm;
 mod verdict;
+mod work;
 
 use std::{
     path::{Path, PathBuf},
@@ -85,10 +87,10 @@ async fn play(
     devnet::first_block(&record.dir, false).await?;
     let first_block = launched.elapsed();
     let clients = clients(record)?;
-    let chain =
-        record.chain_id.parse().map_err(|error: ledger::ChainIdError| Failure::unexpected(error.to_string()))?;
+    let chain = record.chain_id.parse().map_err(|error: ledger::TextError| Failure::unexpected(error.to_string()))?;
     let keys = (0..record.nodes.len()).map(|i| keys::load(&account_key(&record.dir, i))).collect::<Result<_, _>>()?;
-    let book = Book::new(chain, keys, clients.len(), Instant::now());
+    let task_every = if demo.tasks == 0 { 0 } else { u64::from((demo.load / demo.tasks).max(1)) };
+    let book = Book::new(chain, keys, clients.len(), task_every, Instant::now());
     let load = Load::new(book, clients.clone(), demo.load);
     let _tasks = load.start();
     let storm = Storm::new(running.holder.clone(), load, clients, output, launched);

@@ -329,6 +329,7 @@ fn banner(record: &Record, origin: &str, height: u64, took: Duration, detached: 
          data   {dir} ({origin})\n  \
          api    {} ({}) to {} ({}) · metrics at /metrics\n  \
          funds  {dir}/accounts/a0.key and the like, {} each\n  \
+         tasks  one JSON object a line: unsplit tasks submit examples/workload.jsonl --dir {dir}\n  \
          [{:4.1}s] block {height} is final\n\
          {place}:\n  \
          unsplit devnet status --dir {dir}\n  \

@@ -6,6 +6,8 @@
 //! - `signals`: what asks a process to end
 //! - `client`: one validator, over HTTP
 //! - `status`, `blocks`, `tx`: what a running validator says
+//! - `tasks`: work for the validators, and what came of it
+//! - `events`: what happens, as it happens
 //! - `node`: one validator on this machine
 //! - `testnet`: the files of a network
 //! - `sim`: whole networks on a simulated clock
@@ -20,6 +22,7 @@ mod client;
 mod config;
 mod demo;
 mod devnet;
+mod events;
 mod failure;
 mod files;
 mod keys;
@@ -28,6 +31,7 @@ mod output;
 mod signals;
 mod sim;
 mod status;
+mod tasks;
 mod testnet;
 mod tx;
 
@@ -38,6 +42,11 @@ use crate::{
 };
 
 fn main() -> std::process::ExitCode {
+    // What a validator starts to run a program for a task. It is no verb: no thread may have been started, and nothing may
+    // fail before.
+    if std::env::args_os().nth(1).is_some_and(|word| word == validator::production::LAUNCH) {
+        return executor::launcher::launch();
+    }
     let launched = std::time::Instant::now();
     let cli = Cli::read();
     let output = Output::new(cli.global.output, cli.global.quiet);
@@ -57,6 +66,8 @@ fn run(cli: Cli, output: Output, launched: std::time::Instant) -> Result<Exit, F
         Verb::Testnet(verb) => testnet::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Sim(verb) => sim::run(&verb, output),
+        Verb::Openapi => Ok(output.raw(api::openapi().trim_end())),
+        Verb::Completions { shell } => Ok(output.raw(&completions(shell))),
         Verb::Version => Ok(output.version()),
         verb => runtime()?.block_on(run_client(verb, &cli.global, output, launched)),
     }
@@ -74,13 +85,25 @@ async fn run_client(
         Verb::Status(verb) => status::status(&verb, global, output).await,
         Verb::Why => status::why(global, output).await,
         Verb::Nodes { name } => status::nodes(name.as_deref(), global, output).await,
+        Verb::Tasks(verb) => tasks::run(verb, global, output).await,
+        Verb::Events(verb) => events::run(&verb, global, output).await,
         Verb::Tx(verb) => tx::run(verb, global, output).await,
         Verb::Blocks { at } => blocks::show(&at, global, output).await,
         Verb::Account { id } => tx::account(&id, global, output).await,
-        Verb::Node(_) | Verb::Testnet(_) | Verb::Config(_) | Verb::Sim(_) | Verb::Version => {
-            unreachable!("run handles the verbs that need no runtime")
-        }
+        Verb::Node(_)
+        | Verb::Testnet(_)
+        | Verb::Config(_)
+        | Verb::Sim(_)
+        | Verb::Openapi
+        | Verb::Completions { .. }
+        | Verb::Version => unreachable!("run handles the verbs that need no runtime"),
     }
+}
+
+fn completions(shell: clap_complete::Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut <Cli as clap::CommandFactory>::command(), "unsplit", &mut script);
+    String::from_utf8(script).expect("a script is text")
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -37,6 +37,10 @@ impl Output {
         Self { format, quiet }
     }
 
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
     pub(crate) fn is_json(self) -> bool {
         self.format == Format::Json
     }
@@ -53,14 +57,22 @@ impl Output {
     /// Data that only people read, line by line as it comes; programs get it as talk.
     pub(crate) fn line(self, line: &str) {
         match self.format {
-            Format::Human => print(line),
+            Format::Human => {
+                print(line);
+            }
             Format::Json => self.talk(line),
         }
     }
 
-    /// One piece of a stream, as it is, whoever reads it.
-    pub(crate) fn stream_line(self, line: &str) {
-        print(line);
+    /// A document of others, as it is, whoever reads it.
+    pub(crate) fn raw(self, text: &str) -> Exit {
+        print(text);
+        Exit::Ok
+    }
+
+    /// One piece of a stream, as it is, whoever reads it. Whether anybody still does.
+    pub(crate) fn stream_line(self, line: &str) -> bool {
+        print(line)
     }
 
     /// Talk: what happens, for whoever looks.
@@ -93,10 +105,10 @@ impl Output {
     }
 }
 
-/// A reader that went away (`unsplit blocks | head`) is no error of ours.
-fn print(text: &str) {
+/// A reader that went away (`unsplit blocks | head`) is no error of ours. Whether it is still there.
+fn print(text: &str) -> bool {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
 }
 
 /// Whether a person reads standard output.
@@ -107,6 +119,16 @@ pub(crate) fn is_terminal() -> bool {
 /// `1 byte`, `2 bytes`.
 pub(crate) fn counted(count: usize, word: &str) -> String {
     format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Text of strangers for a terminal: what would move the cursor or change the colours is spelled out.
+pub(crate) fn harmless(text: &str) -> String {
+    let shown = |character: char| match character {
+        '\n' | '\t' => character.to_string(),
+        control if control.is_control() => control.escape_default().to_string(),
+        other => other.to_string(),
+    };
+    text.chars().map(shown).collect()
 }
 
 /// A table without lines: columns are enough.
@@ -127,6 +149,11 @@ mod tests {
     #[test]
     fn one_is_not_many() {
         assert_eq!([0, 1, 2].map(|count| counted(count, "byte")), ["0 bytes", "1 byte", "2 bytes"]);
+    }
+
+    #[test]
+    fn what_is_shown_cannot_take_over_the_terminal() {
+        assert_eq!(harmless("a\tb\n\u{1b}[2Jc\u{7}\r grün"), "a\tb\n\\u{1b}[2Jc\\u{7}\\r grün");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How is it, and why? One validator's answer; validators it does not hear are rows too.
 
-use api::{Duty, Finality, NodeRow, Nodes, Snapshot, Why};
+use api::{Duty, Finality, NodeRow, Nodes, Snapshot, TaskCounts, Why};
 use jiff::Timestamp;
 
 use crate::{
@@ -99,7 +99,8 @@ fn screen(snapshot: &Snapshot) -> String {
     format!(
         "{} · chain {} · unsplit {}{duty}\n\
          {} · height {}{behind} · view {} · reachable {}/{} · need {} · slack {:+}\n\
-         mempool {}, {} · up {}\n\n{}\n\n{}",
+         mempool {}, {} · up {}\n\
+         {}\n\n{}\n\n{}",
         status.name,
         status.chain_id,
         status.version,
@@ -113,12 +114,19 @@ fn screen(snapshot: &Snapshot) -> String {
         counted(status.mempool_transactions, "transaction"),
         counted(status.mempool_bytes, "byte"),
         span(status.uptime_ms),
+        task_line(status.tasks),
         node_table(&snapshot.nodes),
         explanation(&snapshot.why),
     )
 }
 
-fn finality_word(finality: Finality) -> &'static str {
+fn task_line(tasks: TaskCounts) -> String {
+    let TaskCounts { pending, leased, done, failed, cancelled } = tasks;
+    let cancelled = if cancelled == 0 { String::new() } else { format!(", {cancelled} cancelled") };
+    format!("tasks {pending} pending, {leased} leased, {done} done, {failed} failed{cancelled}")
+}
+
+pub(crate) fn finality_word(finality: Finality) -> &'static str {
     match finality {
         Finality::Starting => "STARTING",
         Finality::Live => "LIVE",
@@ -142,9 +150,10 @@ fn node_table(nodes: &[NodeRow]) -> String {
         let (duty, height) = (present(node, duty), present(node, node.height.map(|height| height.to_string())));
         // That it is silent has its own column.
         let problem = node.problem.clone().filter(|problem| problem != "silent").unwrap_or_default();
-        vec![node.name.clone(), heard, duty, height, node.region.clone(), node.address.clone(), problem]
+        let leases = node.leases.to_string();
+        vec![node.name.clone(), heard, duty, height, leases, node.region.clone(), node.address.clone(), problem]
     });
-    table(&["node", "heard", "duty", "height", "region", "address", ""], rows)
+    table(&["node", "heard", "duty", "height", "leases", "region", "address", ""], rows)
 }
 
 /// What a silent validator said last is not how it is now, and what it never said is unknown.
@@ -228,6 +237,15 @@ mod tests {
         assert!(text.contains("silent 14 s") && text.contains("never heard"), "{text}");
         assert!(text.contains("was 9") && text.matches("silent").count() == 1, "{text}");
         assert_eq!(text.lines().count(), 4);
+    }
+
+    #[test]
+    fn tasks_are_counted_where_they_stand() {
+        let tasks = TaskCounts { pending: 1, leased: 2, done: 3, failed: 4, cancelled: 0 };
+        assert_eq!(task_line(tasks), "tasks 1 pending, 2 leased, 3 done, 4 failed");
+        assert!(task_line(TaskCounts { cancelled: 5, ..tasks }).ends_with("4 failed, 5 cancelled"));
+        let busy = NodeRow { name: "n0".into(), leases: 64, ..NodeRow::default() };
+        assert!(node_table(&[busy]).contains(" 64 "));
     }
 
     #[test]

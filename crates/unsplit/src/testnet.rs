@@ -15,7 +15,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, PublicKey, faults, quorum};
+use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, PublicKey, TaskLimits, faults, quorum};
 use serde::Serialize;
 use toml_edit::{DocumentMut, value};
 use validator::Config;
@@ -193,6 +193,7 @@ fn write_into(plan: &Plan) -> Result<Genesis, Failure> {
         timestamp_ms: now_ms(),
         validators,
         balances: write_accounts(&plan.dir.join("accounts"), plan.accounts)?,
+        tasks: TaskLimits::default(),
     };
     genesis.validate().map_err(|error| Failure::config(error.to_string(), "mend the hosts file"))?;
     let text = genesis.to_toml();
@@ -343,7 +344,7 @@ pub(crate) fn random_chain_id(prefix: &str) -> Result<ChainId, Failure> {
 }
 
 fn parse_chain_id(id: &str) -> Result<ChainId, Failure> {
-    id.parse().map_err(|error: ledger::ChainIdError| Failure::usage(error.to_string(), "choose another --chain-id"))
+    id.parse().map_err(|error: ledger::TextError| Failure::usage(error.to_string(), "choose another --chain-id"))
 }
 
 pub(crate) fn now_ms() -> u64 {

@@ -43,7 +43,7 @@ async fn transfer(order: &Order, global: &Global, output: Output) -> Result<Exit
     }
     let client = Client::of(global)?;
     let chain = client.status().await?.chain_id;
-    let chain = chain.parse().map_err(|error: ledger::ChainIdError| Failure::unexpected(error.to_string()))?;
+    let chain = chain.parse().map_err(|error: ledger::TextError| Failure::unexpected(error.to_string()))?;
     let account = client.account(&key.public().to_string()).await?;
     check_balance(&account, order.amount)?;
     let transaction = signed(&key, chain, &account, to, order);
@@ -123,7 +123,7 @@ pub(crate) async fn account(id: &str, global: &Global, output: Output) -> Result
 }
 
 /// A public key as it is written, or that of a key file.
-fn account_id(text: &str) -> Result<PublicKey, Failure> {
+pub(crate) fn account_id(text: &str) -> Result<PublicKey, Failure> {
     if let Ok(id) = text.parse() {
         return Ok(id);
     }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::TaskView;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::book::Seen;
@@ -17,6 +18,8 @@ pub(crate) struct Chain {
     digests: Vec<String>,
     /// How often each transaction is in it.
     transactions: HashMap<String, usize>,
+    /// How often it completes each task, by number.
+    pub(crate) completions: BTreeMap<u64, usize>,
 }
 
 /// What came out.
@@ -37,6 +40,9 @@ pub(crate) async fn walk(client: &Client, height: u64) -> Result<Chain, Trouble>
         let block = client.block(&height.to_string()).await?;
         chain.digests.push(block.digest);
         for transaction in block.transactions {
+            if let (Some(number), Some(_)) = (transaction.number, &transaction.result_sha256) {
+                *chain.completions.entry(number).or_default() += 1;
+            }
             *chain.transactions.entry(transaction.id).or_default() += 1;
         }
     }
@@ -94,6 +100,21 @@ pub(crate) async fn same_root(clients: &[Client], deadline: Instant) -> Option<b
         sleep(Duration::from_millis(15)).await;
     }
     None
+}
+
+/// All tasks that each validator knows.
+pub(crate) async fn tasks(clients: &[Client]) -> Result<Vec<Vec<TaskView>>, Trouble> {
+    let mut tables = Vec::new();
+    for client in clients {
+        let (mut table, mut after) = (Vec::new(), Some(0));
+        while let Some(from) = after {
+            let page = client.tasks(&[("after", from.to_string()), ("limit", "1000".into())]).await?;
+            table.extend(page.tasks);
+            after = page.next;
+        }
+        tables.push(table);
+    }
+    Ok(tables)
 }
 
 /// What all accounts own together, as each validator has it.

@@ -1,6 +1,6 @@
-//! What the demo's clients know: which transfers they made, and which they were told are final.
+//! What the demo's clients know: which transactions they made, and which they were told are final.
 //!
-//! A client keeps the bytes of a transfer until it is final, and hands the same bytes in again, elsewhere, when the
+//! Most are transfers; every so many an account submits a task instead. A client keeps the bytes of a transaction until it is final, and hands the same bytes in again, elsewhere, when the
 //! validator it used has died or when block after block passes the transfer over. Nothing here touches a socket.
 
 use std::{
@@ -10,6 +10,9 @@ use std::{
 
 use api::BlockView;
 use ledger::{Amount, ChainId, Encode as _, Height, Kind, Nonce, SecretKey, Transaction};
+
+use super::work::{Work, Workload};
+use crate::testnet::now_ms;
 
 /// A transfer that so many blocks in a row leave out is handed in again. At the usual pace that is a second; while
 /// nothing becomes final no block passes it over, and nothing is repeated.
@@ -39,13 +42,19 @@ pub(crate) struct Book {
     timings: Vec<Timing>,
     pub(crate) submitted: u64,
     pub(crate) resubmitted: u64,
-    /// Whether new transfers are made.
+    /// Whether new transactions are made.
     pub(crate) is_open: bool,
+    /// Every so many transactions of an account are tasks; 0 for none.
+    task_every: u64,
+    workload: Workload,
+    pub(crate) work: Work,
 }
 
 struct Account {
     key: SecretKey,
     next_nonce: u64,
+    /// Tasks it still makes at once.
+    burst: u64,
     /// The validator that this account's client uses.
     home: usize,
     on_the_way: BTreeMap<u64, Transfer>,
@@ -85,10 +94,11 @@ pub(crate) enum Step {
 }
 
 impl Book {
-    pub(crate) fn new(chain: ChainId, keys: Vec<SecretKey>, nodes: usize, now: Instant) -> Self {
+    pub(crate) fn new(chain: ChainId, keys: Vec<SecretKey>, nodes: usize, task_every: u64, now: Instant) -> Self {
         let account = |(i, key): (usize, SecretKey)| Account {
             key,
             next_nonce: 0,
+            burst: 0,
             home: i % nodes,
             on_the_way: BTreeMap::new(),
             due: now,
@@ -104,6 +114,9 @@ impl Book {
             submitted: 0,
             resubmitted: 0,
             is_open: false,
+            task_every,
+            workload: Workload::new(),
+            work: Work::default(),
         }
     }
 
@@ -118,8 +131,15 @@ impl Book {
     /// What the client of `account` does now, when it makes a transfer every `pace`.
     pub(crate) fn step(&mut self, account: usize, pace: Duration, now: Instant) -> Step {
         self.move_if_passed_over(account, now);
-        if self.is_open && now >= self.accounts[account].due {
-            self.make(account, pace, now);
+        let own = &mut self.accounts[account];
+        if own.burst > 0 {
+            own.burst -= 1;
+            self.make(account, true, now);
+        } else if self.is_open && now >= own.due {
+            // Transactions that were not made in time are not made up for: the load stays even.
+            own.due = (own.due + pace).max(now);
+            let is_task = self.task_every > 0 && own.next_nonce.is_multiple_of(self.task_every);
+            self.make(account, is_task, now);
         }
         let blocks = self.blocks.len() as u64;
         if !self.live[self.accounts[account].home] {
@@ -154,18 +174,28 @@ impl Book {
         }
     }
 
-    fn make(&mut self, account: usize, pace: Duration, now: Instant) {
+    /// Every account makes so many tasks at once.
+    pub(crate) fn burst(&mut self, tasks: u64) {
+        self.accounts.iter_mut().for_each(|account| account.burst += tasks);
+    }
+
+    fn make(&mut self, account: usize, is_task: bool, now: Instant) {
         let to = self.accounts[(account + 1) % self.accounts.len()].key.public();
-        let expires = Height(self.blocks.len() as u64 + EXPIRES_AFTER);
+        let height = self.blocks.len() as u64;
         let own = &mut self.accounts[account];
-        // Transfers that were not made in time are not made up for: the load stays even.
-        own.due = (own.due + pace).max(now);
         if own.on_the_way.len() >= ON_THE_WAY_MAX {
             return;
         }
         let nonce = own.next_nonce;
         own.next_nonce += 1;
-        let kind = Kind::Transfer { to, amount: Amount(1) };
+        let (kind, expires) = if is_task {
+            let id = format!("demo-{account}-{nonce}");
+            let (line, submission) = self.workload.next(&id, now_ms());
+            self.work.made(&id, line, now);
+            (Kind::SubmitTask(submission), Workload::expires(height))
+        } else {
+            (Kind::Transfer { to, amount: Amount(1) }, Height(height + EXPIRES_AFTER))
+        };
         let transaction = Transaction::sign(&own.key, self.chain.clone(), Nonce(nonce), expires, kind);
         let (id, bytes) = (transaction.id().to_string(), transaction.encode());
         let transfer = Transfer { id: id.clone(), bytes, made: now, handed_in: None, times: 0 };
@@ -316,7 +346,7 @@ mod tests {
         fn new(nodes: usize) -> Self {
             let keys = (0..nodes).map(|i| SecretKey::from_bytes([u8::try_from(i).expect("few") + 1; 32])).collect();
             let start = Instant::now();
-            let mut book = Book::new("devnet-1".parse().expect("a chain id"), keys, nodes, start);
+            let mut book = Book::new("devnet-1".parse().expect("a chain id"), keys, nodes, 0, start);
             book.is_open = true;
             Self { book, start }
         }

@@ -34,7 +34,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// `per_second` transfers in all.
+    /// `per_second` transactions in all.
     pub(crate) fn new(book: Book, clients: Vec<Client>, per_second: u32) -> Arc<Self> {
         let accounts = u32::try_from(book.accounts()).expect("the command line allows 25");
         let pace = Duration::from_secs(1) * accounts / per_second;
@@ -103,8 +103,10 @@ impl Load {
                     line.push(byte);
                     continue;
                 }
-                if let Some(height) = finalized_height(&line) {
-                    self.reached(node, height);
+                match event(&line).map(|event| event.kind) {
+                    Some(EventKind::Finalized { height, .. }) => self.reached(node, height),
+                    Some(kind) => self.book().work.heard(&kind, Instant::now()),
+                    None => {}
                 }
                 line.clear();
             }
@@ -158,18 +160,8 @@ fn is_settled<T>(answer: &Result<T, Trouble>) -> bool {
 }
 
 /// Reads one line of the event stream.
-fn finalized_height(line: &[u8]) -> Option<u64> {
-    let event: Event = serde_json::from_slice(line.strip_prefix(b"data:")?).ok()?;
-    match event.kind {
-        EventKind::Finalized { height, .. } => Some(height),
-        EventKind::FinalityChanged { .. }
-        | EventKind::NodeHeard { .. }
-        | EventKind::NodeSilent { .. }
-        | EventKind::DutyChanged { .. }
-        | EventKind::PeerBlocked { .. }
-        | EventKind::FaultInjected { .. }
-        | EventKind::FaultEnded { .. } => None,
-    }
+fn event(line: &[u8]) -> Option<Event> {
+    serde_json::from_slice(line.strip_prefix(b"data:")?).ok()
 }
 
 #[cfg(test)]
@@ -178,13 +170,14 @@ mod tests {
     use api::Problem;
 
     #[test]
-    fn a_line_of_the_stream_says_how_far_a_validator_is() {
-        let event = EventKind::Finalized { height: 17, digest: "ab".into(), transactions: 3 };
-        let json = serde_json::to_string(&Event { offset: 1, time_ms: 2, kind: event }).expect("an event");
-        assert_eq!(finalized_height(format!("data: {json}").as_bytes()), Some(17));
-        assert_eq!(finalized_height(format!("data:{json}").as_bytes()), Some(17));
+    fn a_line_of_the_stream_is_an_event_or_nothing() {
+        let kind = EventKind::Finalized { height: 17, digest: "ab".into(), transactions: 3 };
+        let expected = Event { offset: 1, time_ms: 2, kind };
+        let json = serde_json::to_string(&expected).expect("an event");
+        assert_eq!(event(format!("data: {json}").as_bytes()), Some(expected.clone()));
+        assert_eq!(event(format!("data:{json}").as_bytes()), Some(expected));
         for other in ["", ": keep-alive", "id: 1", "event: finalized", "data: {}", &json] {
-            assert_eq!(finalized_height(other.as_bytes()), None, "{other}");
+            assert_eq!(event(other.as_bytes()), None, "{other}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::{Duty, Finality};
+use api::{Duty, Finality, TaskView};
 use ledger::{faults, quorum};
 use serde_json::{Map, Value, json};
 use tokio::{sync::Mutex, task::JoinSet, time::sleep};
@@ -13,7 +13,8 @@ use tokio::{sync::Mutex, task::JoinSet, time::sleep};
 use super::{
     audit,
     load::Load,
-    verdict::{Act, Verdict, header, millis, millis_or_null, span, span_or_never},
+    verdict::{Act, Tasks, Verdict, header, millis, millis_or_null, span, span_or_never},
+    work::Balance,
 };
 use crate::{
     client::Client,
@@ -37,11 +38,16 @@ const FIRST_BLOCK_MAX: Duration = Duration::from_secs(3);
 const FINALITY_MAX: Duration = Duration::from_secs(2);
 const CRASHED_FINALITY_MAX: Duration = Duration::from_millis(1500);
 const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+const TASK_MAX: Duration = Duration::from_secs(3);
+const HAND_OFF_MAX: Duration = Duration::from_secs(6);
 const HEALED_BLOCK_MAX: Duration = Duration::from_secs(2);
 const RESTARTED_BLOCK_MAX: Duration = Duration::from_secs(10);
 
 /// How long to wait for what should have come long before, so that the miss has a figure too.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Tasks that every account submits just before validators die, so that these have some.
+const BURST: u64 = 6;
 
 /// How often a condition is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -98,12 +104,22 @@ impl Storm {
         self.split_without_quorum().await?;
         self.heal_after_halt().await?;
         self.kill_everyone().await?;
-        let findings = self.audit().await;
-        Ok(self.verdict(&findings))
+        let (findings, balance) = self.audit().await;
+        Ok(self.verdict(&findings, &balance))
     }
 
-    fn verdict(self, findings: &audit::Findings) -> Verdict {
+    fn verdict(self, findings: &audit::Findings, balance: &Balance) -> Verdict {
         let book = self.load.book();
+        let tasks = Tasks {
+            submitted: balance.submitted,
+            done: balance.done,
+            failed: balance.failed,
+            lost: balance.lost,
+            doubled: balance.doubled,
+            wrong: balance.wrong,
+            moved: book.work.moved(),
+            stale_commits_rejected: book.work.stale(),
+        };
         Verdict {
             schema: "unsplit.demo/1",
             nodes: self.clients.len(),
@@ -114,6 +130,7 @@ impl Storm {
             lost: findings.lost,
             duplicated: findings.duplicated,
             forks: findings.forks,
+            tasks,
             acts: self.acts.clone(),
         }
     }
@@ -163,20 +180,65 @@ impl Storm {
         let measured = json!({
             "finality_p50_ms": millis_or_null(p50),
             "finality_p99_ms": millis_or_null(p99),
-            "transfers_per_s": rounded(window.per_second()),
+            "transactions_per_s": rounded(window.per_second()),
             "blocks": window.blocks,
         });
         let rate = window.per_second();
         let words = format!("p50 {}, p99 {}, {rate:.0}/s", span_or_never(p50), span_or_never(p99));
         let ok = p99.is_some_and(|p99| p99 <= FINALITY_MAX);
-        self.act("transfers on a calm network", "finality p99 ≤ 2 s", since, Outcome { measured, words, ok });
+        self.act("transactions on a calm network", "finality p99 ≤ 2 s", since, Outcome { measured, words, ok });
+        self.calm_tasks(start, end).await;
+    }
+
+    async fn calm_tasks(&mut self, start: Instant, end: Instant) {
+        self.until(|| async { self.load.book().work.took(start, end).is_some() }).await;
+        let took = self.load.book().work.took(start, end);
+        let (p50, p99) = (percentile(took.as_deref(), 50), percentile(took.as_deref(), 99));
+        let count = took.map_or(0, |took| took.len());
+        let per_second = count as f64 / (end - start).as_secs_f64();
+        let measured = json!({
+            "done_p50_ms": millis_or_null(p50),
+            "done_p99_ms": millis_or_null(p99),
+            "tasks_per_s": rounded(per_second),
+        });
+        let words = format!("p50 {}, p99 {}, {per_second:.0}/s", span_or_never(p50), span_or_never(p99));
+        let ok = p99.is_some_and(|p99| p99 <= TASK_MAX);
+        self.act("  tasks, from submitted to done", "p99 ≤ 3 s", start, Outcome { measured, words, ok });
+    }
+
+    /// What happened to the tasks that dead validators held.
+    async fn hand_offs(&mut self, since: Instant) {
+        self.until(|| async { self.load.book().work.hand_offs().is_some() }).await;
+        let took = self.load.book().work.hand_offs();
+        let (p50, max) = (percentile(took.as_deref(), 50), percentile(took.as_deref(), 100));
+        let count = took.map_or(0, |took| took.len());
+        let measured = json!({
+            "tasks_moved": count,
+            "hand_off_p50_ms": millis_or_null(p50),
+            "hand_off_max_ms": millis_or_null(max),
+        });
+        let words = format!("{count} tasks, p50 {}, max {}", span_or_never(p50), span_or_never(max));
+        let ok = max.is_some_and(|max| max <= HAND_OFF_MAX);
+        self.act(
+            "  their tasks → leased to others",
+            "all, ≤ 6 s (leases last 3 s)",
+            since,
+            Outcome { measured, words, ok },
+        );
     }
 
     async fn crash(&mut self) -> Result<(), Failure> {
         let victims = victims(self.clients.len());
+        let names: Vec<String> = victims.iter().map(|node| format!("n{node}")).collect();
+        self.load.book().burst(BURST);
+        self.until(|| async { self.load.book().work.held_by(&names) > 0 }).await;
         let since = Instant::now();
         self.holder.lock().await.crash(&victims, None)?;
-        self.load.book().died(&victims);
+        {
+            let mut book = self.load.book();
+            book.died(&victims);
+            book.work.died(&names, since);
+        }
         sleep(CRASHED).await;
         let end = Instant::now();
         self.wait_for_older_than(end).await;
@@ -202,6 +264,7 @@ impl Storm {
         let ok = settled.blocks > 0 && p99.is_some_and(|p99| p99 <= CRASHED_FINALITY_MAX);
         let name = format!("crash {} (= f)", self.names(&victims));
         self.act(&name, "finality goes on, p99 ≤ 1.5 s", since, Outcome { measured, words, ok });
+        self.hand_offs(since).await;
         Ok(())
     }
 
@@ -326,7 +389,7 @@ impl Storm {
         Ok(())
     }
 
-    async fn audit(&mut self) -> audit::Findings {
+    async fn audit(&mut self) -> (audit::Findings, Balance) {
         let since = Instant::now();
         self.load.book().is_open = false;
         self.wait_for_older_than(since).await;
@@ -334,9 +397,10 @@ impl Storm {
         let submitted = self.load.book().submitted;
         let measured = json!({"submitted": submitted, "still_open": open});
         let words = format!("{} of {submitted}", submitted - open as u64);
-        self.act("load ends → transfers final", "all", since, Outcome { measured, words, ok: open == 0 });
+        self.act("load ends → transactions final", "all", since, Outcome { measured, words, ok: open == 0 });
 
         let since = Instant::now();
+        let tasks = self.tasks_when_finished().await;
         let (told, seen) = {
             let book = self.load.book();
             (book.told_final().clone(), book.blocks().to_vec())
@@ -345,10 +409,9 @@ impl Storm {
         let everyone = self.everyone();
         let reached =
             self.until(|| async { self.lowest(&everyone).await.is_some_and(|lowest| lowest >= height) }).await;
-        let findings = match audit::walk_all(&self.clients, height).await {
-            Ok(chains) if reached => Some(audit::compare(&chains, &told, &seen)),
-            Ok(_) | Err(_) => None,
-        };
+        let chains = audit::walk_all(&self.clients, height).await.ok().filter(|_| reached);
+        let findings = chains.as_ref().map(|chains| audit::compare(chains, &told, &seen));
+        let completions: Vec<_> = chains.into_iter().flatten().map(|chain| chain.completions).collect();
         let same_root = audit::same_root(&self.clients, Instant::now() + PATIENCE).await;
         let conserved = self.conserved().await;
         let ok = findings == Some(audit::Findings::default()) && same_root == Some(true) && conserved;
@@ -378,7 +441,46 @@ impl Storm {
         );
         let name = format!("every block read on all {}", everyone.len());
         self.act(&name, "each exactly once, same root", since, Outcome { measured, words, ok });
-        findings
+        let balance = self.load.book().work.balance(&tasks, &completions);
+        self.judge_tasks(&balance, since, completions.len() == self.clients.len());
+        (findings, balance)
+    }
+
+    /// The tasks of every validator, once none is open any more; what there is if that takes too long.
+    async fn tasks_when_finished(&self) -> Vec<Vec<TaskView>> {
+        let is_over = || async {
+            let mut open = 0;
+            for client in &self.clients {
+                let Ok(status) = client.status().await else { return false };
+                open += status.tasks.pending + status.tasks.leased;
+            }
+            open == 0
+        };
+        self.until(is_over).await;
+        audit::tasks(&self.clients).await.unwrap_or_default()
+    }
+
+    fn judge_tasks(&mut self, balance: &Balance, since: Instant, is_read: bool) {
+        let (moved, stale) = {
+            let book = self.load.book();
+            (book.work.moved(), book.work.stale())
+        };
+        let measured = json!({
+            "submitted": balance.submitted,
+            "done": balance.done,
+            "failed": balance.failed,
+            "lost": balance.lost,
+            "doubled": balance.doubled,
+            "wrong": balance.wrong,
+            "moved": moved,
+            "stale_commits_rejected": stale,
+        });
+        let words = format!(
+            "{} of {} done: {} failed, {} lost, {} twice, {} wrong; {moved} moved, {stale} stale commits rejected",
+            balance.done, balance.submitted, balance.failed, balance.lost, balance.doubled, balance.wrong
+        );
+        let ok = is_read && balance.is_good();
+        self.act("tasks read on all of them", "each done exactly once", since, Outcome { measured, words, ok });
     }
 
     /// Whether all accounts together own on every validator what they owned at the start.
@@ -498,6 +600,12 @@ impl Storm {
         }
         true
     }
+}
+
+/// So many of a hundred took no longer; `took` is sorted. Nothing when there are none.
+fn percentile(took: Option<&[Duration]>, percent: usize) -> Option<Duration> {
+    let took = took?;
+    took.get((took.len() * percent).div_ceil(100).checked_sub(1)?).copied()
 }
 
 /// `{0 1 2 3}`.

@@ -34,7 +34,23 @@ pub(crate) struct Verdict {
     pub(crate) lost: usize,
     pub(crate) duplicated: usize,
     pub(crate) forks: usize,
+    pub(crate) tasks: Tasks,
     pub(crate) ok: bool,
+}
+
+/// What became of the tasks.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Tasks {
+    pub(crate) submitted: usize,
+    pub(crate) done: usize,
+    pub(crate) failed: usize,
+    pub(crate) lost: usize,
+    pub(crate) doubled: usize,
+    pub(crate) wrong: usize,
+    /// Had more than one holder.
+    pub(crate) moved: usize,
+    /// Completions that came after their lease, and had no effect.
+    pub(crate) stale_commits_rejected: usize,
 }
 
 impl Act {
@@ -56,12 +72,16 @@ impl Verdict {
     pub(crate) fn line(&self) -> String {
         let met = self.acts.iter().filter(|act| act.ok).count();
         format!(
-            "verdict   {met}/{} expectations met · {} forks · {} of {} final transfers lost · {} twice · exit {}",
+            "verdict   {met}/{} expectations met · {} forks · {} of {} final transactions lost · {} twice · {} of {} tasks \
+             lost · {} done twice · exit {}",
             self.acts.len(),
             self.forks,
             self.lost,
             self.told_final,
             self.duplicated,
+            self.tasks.lost,
+            self.tasks.submitted,
+            self.tasks.doubled,
             if self.ok { 0 } else { 20 }
         )
     }
@@ -113,6 +133,7 @@ mod tests {
             lost: 0,
             duplicated: 0,
             forks: 0,
+            tasks: Tasks::default(),
             ok,
         }
     }
@@ -130,8 +151,19 @@ mod tests {
     #[test]
     fn the_document_has_its_promised_shape() {
         let json = serde_json::to_value(verdict(vec![act(true)])).expect("a document");
-        for key in ["schema", "nodes", "acts", "submitted", "resubmitted", "final", "lost", "duplicated", "forks", "ok"]
-        {
+        for key in [
+            "schema",
+            "nodes",
+            "acts",
+            "submitted",
+            "resubmitted",
+            "final",
+            "lost",
+            "duplicated",
+            "forks",
+            "tasks",
+            "ok",
+        ] {
             assert!(json.get(key).is_some(), "{key}");
         }
         assert_eq!(json["schema"], "unsplit.demo/1");

@@ -34,7 +34,7 @@ pub(crate) async fn show(
     let named = nodes.len() > 1;
     for (tail, node) in tails.iter_mut().zip(&nodes) {
         tail.skip();
-        files::tail(&node.log, lines).iter().for_each(|line| print(output, named, &node.name, line));
+        files::tail(&node.log, lines).iter().all(|line| print(output, named, &node.name, line));
     }
     if !follow {
         return Ok(Exit::Ok);
@@ -45,15 +45,18 @@ pub(crate) async fn show(
     }
 }
 
-fn print(output: Output, named: bool, name: &str, line: &str) {
-    output.stream_line(&if named { format!("{name} {line}") } else { line.to_owned() });
+/// Whether anybody still reads.
+fn print(output: Output, named: bool, name: &str, line: &str) -> bool {
+    output.stream_line(&if named { format!("{name} {line}") } else { line.to_owned() })
 }
 
-/// Ends when the folder is gone.
+/// Ends when the folder or the reader is gone.
 async fn go_on(tails: &mut [Tail], nodes: &[NodeRecord], named: bool, output: Output) {
     while nodes.iter().any(|node| node.log.exists()) {
         for (tail, node) in tails.iter_mut().zip(nodes) {
-            tail.news().iter().for_each(|line| print(output, named, &node.name, line));
+            if !tail.news().iter().all(|line| print(output, named, &node.name, line)) {
+                return;
+            }
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use executor::{Executors, Program, Settings};
+
 use super::record::{NodeRecord, Record, State};
 use crate::{
     failure::Failure,
@@ -21,14 +23,36 @@ pub(crate) fn write(dir: &Path, count: usize, port_base: u16, sets: &[String]) -
     check_new_ports(count, port_base)?;
     let members = members(count, port_base, has_loopback_range());
     let chain_id = testnet::random_chain_id("devnet")?;
-    // These logs are read by people, through `devnet logs`; whoever wants JSON says so with --set.
-    let sets = std::iter::once("log.format=compact").chain(sets.iter().map(String::as_str));
-    let sets = sets.map(str::to_owned).collect();
+    // These logs are read by people, through `devnet logs`; whoever wants JSON, or other programs, says so with --set.
+    let own = ["log.format=compact".to_owned(), format!("worker.commands={}", commands())];
+    let sets = own.into_iter().chain(sets.iter().cloned()).collect();
     let plan = Plan { dir: dir.into(), chain_id, members, accounts: count, sets };
     testnet::write(&plan)?;
     let record = record(&plan)?;
     record.save()?;
     Ok(record)
+}
+
+/// Programs that harm nobody whatever they read, so that tasks have something to run. Those that this machine has.
+fn commands() -> String {
+    const PROGRAMS: [(&str, &[&str]); 4] = [("sort", &[]), ("wc", &[]), ("sha256sum", &[]), ("tr", &["a-z", "A-Z"])];
+    let found = PROGRAMS.iter().filter_map(|(name, args)| {
+        let path = path(name)?;
+        let words: Vec<String> =
+            std::iter::once(path.as_str()).chain(args.iter().copied()).map(|word| format!("{word:?}")).collect();
+        Some(format!("{name} = [{}]", words.join(", ")))
+    });
+    format!("{{ {} }}", found.collect::<Vec<_>>().join(", "))
+}
+
+/// Where a program is that the validators would take: one that they would not must not keep them from starting.
+fn path(name: &str) -> Option<String> {
+    let paths = executor::SEARCH_PATH.split(':').map(|folder| format!("{folder}/{name}"));
+    paths.into_iter().find(|path| {
+        let program = Program { path: path.into(), args: Vec::new() };
+        let commands = [(name.to_owned(), program)].into();
+        Executors::new(Settings { launcher: vec!["any".into()], commands, ..Settings::default() }).is_ok()
+    })
 }
 
 /// n0, n1, …: one address of 127.0.0.0/8 each, so that a validator can be told by its address as in a real network;
@@ -124,6 +148,14 @@ mod tests {
         assert_eq!(listens(true), ["127.0.0.10:8700", "127.0.0.11:8700", "127.0.0.12:8700"]);
         assert_eq!(listens(false), ["127.0.0.1:8700", "127.0.0.1:8701", "127.0.0.1:8702"]);
         assert_eq!(members(3, 7700, true)[2].api.to_string(), "127.0.0.1:7702");
+    }
+
+    #[test]
+    fn tasks_may_run_harmless_programs_of_this_machine() {
+        let commands: toml::Table = toml::from_str(&format!("commands = {}", commands())).expect("TOML");
+        let sort = commands["commands"]["sort"].as_array().expect("every system has it");
+        assert!(sort[0].as_str().is_some_and(|path| path.starts_with('/') && path.ends_with("/sort")), "{sort:?}");
+        assert_eq!(path("no-such-program"), None);
     }
 
     #[test]

@@ -4,6 +4,10 @@
 //! - `http`: one request, written out in full
 //! - `network`: a devnet, or one validator alone, and what it says
 //! - `faults`, `demo`: what the network survives
+//! - `work`: tasks, as they are asked for and told of
+//! - `tasks`: work that is done, and work that cannot be
+//! - `moves`: work goes on where validators end
+//! - `events`: what is told as it happens
 //! - `guards`: a vote guard that was damaged
 //! - `processes`: how validators end, and what they end with
 //! - `strangers`: who may not do what
@@ -13,10 +17,14 @@
 
 mod bad_input;
 mod demo;
+mod events;
 mod faults;
 mod guards;
 mod http;
+mod moves;
 mod network;
 mod processes;
 mod strangers;
+mod tasks;
+mod work;
 mod world;

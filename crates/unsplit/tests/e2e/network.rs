@@ -36,8 +36,13 @@ pub(crate) struct Row {
 
 impl<'a> Devnet<'a> {
     pub(crate) fn up(world: &'a World, nodes: usize) -> Self {
+        Self::up_with(world, nodes, "")
+    }
+
+    /// The same with more words for `devnet up`.
+    pub(crate) fn up_with(world: &'a World, nodes: usize, more: &str) -> Self {
         let devnet = Self { world, dir: world.path("net") };
-        devnet.run(&format!("up --detach -n {nodes} --port-base {}", world.port)).ok();
+        devnet.run(&format!("up --detach -n {nodes} --port-base {} {more}", world.port)).ok();
         devnet
     }
 
@@ -126,6 +131,17 @@ impl Node {
         })
     }
 
+    /// The whole block at a height.
+    pub(crate) fn block(&self, height: u64) -> Value {
+        until(SOON, &format!("block {height}"), || self.ask(&format!("blocks/{height}")))
+    }
+
+    /// Hands in a body to `POST /api/v1/tasks`.
+    pub(crate) fn submit_tasks(&self, body: &[u8], token: Option<&str>) -> Answer {
+        let request = Request { method: "POST", path: "tasks", token, content: "application/json", body };
+        http::send(&self.api, &request).expect("an answer, whatever was sent")
+    }
+
     /// Hands in bytes as a transaction.
     pub(crate) fn submit(&self, bytes: &[u8], token: Option<&str>) -> Answer {
         let content = "application/octet-stream";
@@ -201,9 +217,23 @@ impl<'a> Solo<'a> {
 
     /// Starts it and waits until it finalizes.
     pub(crate) fn start(&self) -> Process {
-        let process = self.world.spawn(&self.line(""));
+        self.start_with(&[])
+    }
+
+    /// The same with more `--set`, which may hold spaces.
+    pub(crate) fn start_with(&self, sets: &[&str]) -> Process {
+        let line = self.line("");
+        let sets = sets.iter().flat_map(|set| ["--set", set]);
+        let words: Vec<&str> = line.split_whitespace().chain(sets).collect();
+        let process = self.world.spawn_words(&words);
         self.node().wait_for_blocks(1);
         process
+    }
+
+    /// What lets a command order as the chain's first account.
+    pub(crate) fn signer(&self) -> String {
+        let (key, token) = (self.dir.join("accounts/a0.key"), self.file("data/api.token"));
+        format!("--key {} --api {} --token-file {}", key.display(), self.node().api, token.display())
     }
 
     /// A start that must fail: with this code, saying these words.

@@ -90,7 +90,16 @@ impl World {
         self.spawn_with(line, &[])
     }
 
+    /// The same for words that hold spaces.
+    pub(crate) fn spawn_words(&self, words: &[&str]) -> Process {
+        self.start(words.iter().copied(), &[])
+    }
+
     fn spawn_with(&self, line: &str, variables: &[(&str, &str)]) -> Process {
+        self.start(line.split_whitespace(), variables)
+    }
+
+    fn start<'a>(&self, words: impl Iterator<Item = &'a str>, variables: &[(&str, &str)]) -> Process {
         let number = self.commands.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (self.path(&format!("{number}.out")), self.path(&format!("{number}.err")));
         let file = |path: &Path| File::create(path).expect("our own folder");
@@ -101,7 +110,7 @@ impl World {
                 command.env_remove(name);
             }
         }
-        command.args(line.split_whitespace()).envs(variables.iter().copied()).current_dir(&self.dir);
+        command.args(words).envs(variables.iter().copied()).current_dir(&self.dir);
         command.stdin(Stdio::null()).stdout(file(&out)).stderr(file(&err));
         Process { child: command.spawn().expect("the program is built"), out, err }
     }

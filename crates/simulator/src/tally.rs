@@ -1,0 +1,90 @@
+//! What became of the tasks?
+//!
+//! For the report, not for a verdict: the blocks are executed once more with the ledger's own rules, because who held which
+//! lease when is in no block. The verdicts are those of `tasks`, which has rules of its own.
+
+use crate::{TaskReport, world::World};
+use ledger::{Block, Kind, NodeId, State, TaskNumber, TaskState, Token};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The shortest lease there is: no shorter gap between blocks outlasts one.
+const GAP_MS_MIN: u64 = 1_000;
+
+/// Counts what the blocks of one node say.
+pub(crate) fn tally<'a>(world: &World, blocks: impl Iterator<Item = &'a Block>) -> TaskReport {
+    let mut tally = Tally {
+        state: State::genesis(&world.genesis),
+        leases: BTreeMap::new(),
+        ended: BTreeMap::new(),
+        gaps: Vec::new(),
+        report: TaskReport::default(),
+    };
+    for block in blocks {
+        // A block that does not follow is for others to notice.
+        if !tally.block(block) {
+            break;
+        }
+    }
+    let counts = tally.state.task_counts();
+    TaskReport { open: counts.pending + counts.leased, ..tally.report }
+}
+
+struct Tally {
+    state: State,
+    /// The newest lease of each task: its token, whose it is, and when it began.
+    leases: BTreeMap<TaskNumber, (Token, NodeId, u64)>,
+    /// How many leases of each task ended without a result.
+    ended: BTreeMap<TaskNumber, usize>,
+    /// Long gaps between two blocks, from one timestamp to the other.
+    gaps: Vec<(u64, u64)>,
+    report: TaskReport,
+}
+
+impl Tally {
+    fn block(&mut self, block: &Block) -> bool {
+        let gap = (self.state.timestamp().0, block.timestamp.0);
+        if self.state.apply_verified(block, |_| true).is_err() {
+            return false;
+        }
+        if gap.1 - gap.0 > GAP_MS_MIN {
+            self.gaps.push(gap);
+        }
+        let kinds = || block.transactions.iter().map(|transaction| &transaction.kind);
+        self.report.submitted += kinds().filter(|kind| matches!(kind, Kind::SubmitTask(_))).count() as u64;
+        let declined = kinds().filter(|kind| matches!(kind, Kind::DeclineTask { .. })).filter_map(Kind::claim);
+        let declined: BTreeSet<TaskNumber> = declined.map(|claim| claim.task).collect();
+        self.report.declined += declined.len() as u64;
+        for number in self.state.task_changes().iter().copied().collect::<BTreeSet<_>>() {
+            self.change(number, declined.contains(&number), gap);
+        }
+        true
+    }
+
+    fn change(&mut self, number: TaskNumber, declined: bool, gap: (u64, u64)) {
+        let Some(task) = self.state.task(number) else { return };
+        let lasts = u64::from(task.lease_ms);
+        let ended = self.ended.insert(number, task.lost_by.len()).unwrap_or(0);
+        if task.lost_by.len() > ended && !declined {
+            self.report.lapsed += 1;
+            self.report.halted += u64::from(gap.1 - gap.0 > lasts);
+        }
+        match &task.state {
+            TaskState::Leased(lease) => {
+                let before = self.leases.get(&number).copied();
+                if before.is_none_or(|(token, _, _)| token < lease.token) {
+                    self.leases.insert(number, (lease.token, lease.holder, gap.1));
+                    self.report.moved += u64::from(before.is_some_and(|(_, holder, _)| holder != lease.holder));
+                }
+            }
+            TaskState::Done(_) => {
+                self.report.done += 1;
+                let since = self.leases.get(&number).map_or(u64::MAX, |(_, _, since)| *since);
+                let outlasts = |(from, to): &(u64, u64)| *from >= since && to - from > lasts;
+                self.report.outlived += u64::from(self.gaps.iter().any(outlasts));
+            }
+            TaskState::Failed { .. } => self.report.failed += 1,
+            TaskState::Cancelled { .. } => self.report.cancelled += 1,
+            TaskState::Pending => {}
+        }
+    }
+}

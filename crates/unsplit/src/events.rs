@@ -1,0 +1,221 @@
+//! What happened, and what happens.
+//!
+//! - `frames`: server-sent events, out of whatever pieces they come in
+
+mod frames;
+
+use std::time::Duration;
+
+use api::{Duty, Event, EventKind, TaskState};
+use jiff::Timestamp;
+use reqwest::Response;
+use tokio::time::{sleep, timeout};
+
+use self::frames::{Frame, Frames};
+use crate::{
+    cli::{Events, Global},
+    client::{Client, Trouble},
+    failure::{Exit, Failure},
+    output::{Output, harmless},
+    signals::Signals,
+    status::{finality_word, span},
+    testnet::now_ms,
+};
+
+/// What a validator already has comes in one go; after such a silence, that was all.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// The stream has a sign of life every 5 s.
+const SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// Between two attempts to connect.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Reads the events of one validator.
+struct Reader<'a> {
+    verb: &'a Events,
+    client: Client,
+    patience: Duration,
+    output: Output,
+    /// The newest offset seen, or from where to begin.
+    after: Option<u64>,
+}
+
+/// What the reading came to.
+enum Ended {
+    /// All that was wanted is shown, or nobody reads it.
+    Over,
+    /// The connection is gone.
+    Lost(String),
+}
+
+pub(crate) async fn run(verb: &Events, global: &Global, output: Output) -> Result<Exit, Failure> {
+    if verb.after.is_none() && !verb.follow {
+        let help = "add -f to see what happens from now on";
+        return Err(Failure::usage("nothing has happened yet after now", help));
+    }
+    let mut signals = Signals::listen();
+    let patience = global.timeout + Duration::from_secs(1);
+    let mut reader = Reader { verb, client: Client::of(global)?, patience, output, after: verb.after };
+    tokio::select! {
+        ended = reader.read() => ended.map(|()| Exit::Ok),
+        exit = signals.next() => Ok(exit),
+    }
+}
+
+impl Reader<'_> {
+    /// A validator that does not answer at first may not exist; one that has answered is waited for.
+    async fn read(&mut self) -> Result<(), Failure> {
+        let mut response = self.connect().await?;
+        loop {
+            match self.show(response).await? {
+                Ended::Over => return Ok(()),
+                Ended::Lost(why) => self.output.talk(&format!("lost the connection: {why}; trying again")),
+            }
+            response = loop {
+                sleep(AGAIN_AFTER).await;
+                if let Ok(response) = self.connect().await {
+                    break response;
+                }
+            };
+            self.output.talk("connected again");
+        }
+    }
+
+    async fn connect(&self) -> Result<Response, Trouble> {
+        let answer = timeout(self.patience, self.client.events_after(self.after, &self.verb.kinds)).await;
+        answer.unwrap_or_else(|_| Err(self.client.unreachable("no answer in time")))
+    }
+
+    async fn show(&mut self, mut response: Response) -> Result<Ended, Failure> {
+        let asked_ms = now_ms();
+        let mut frames = Frames::default();
+        let patience = if self.verb.follow { SILENCE_MAX } else { QUIET };
+        loop {
+            let chunk = match timeout(patience, response.chunk()).await {
+                Ok(Ok(Some(chunk))) => chunk,
+                Err(_) if !self.verb.follow => return Ok(Ended::Over),
+                Err(_) => return Ok(Ended::Lost(format!("silent for {} s", SILENCE_MAX.as_secs()))),
+                Ok(Ok(None)) => return Ok(Ended::Lost("the validator closed it".into())),
+                Ok(Err(error)) => return Ok(Ended::Lost(error.to_string())),
+            };
+            for frame in frames.push(&chunk).map_err(|why| self.client.strange(why.into()))? {
+                // What happens meanwhile is for those who follow. The API is on this machine, and so is its clock.
+                let is_news = !self.verb.follow && time(&frame).is_some_and(|time_ms| time_ms > asked_ms);
+                if is_news || !self.frame(&frame) {
+                    return Ok(Ended::Over);
+                }
+            }
+        }
+    }
+
+    /// Shows one frame. Whether anybody still reads.
+    fn frame(&mut self, frame: &Frame) -> bool {
+        match frame {
+            Frame::Event { offset, data } => {
+                self.after = offset.or(self.after);
+                let line = if self.output.is_json() { data.clone() } else { human(data) };
+                self.output.stream_line(&line)
+            }
+            Frame::Missed(0) => {
+                self.output.talk("the validator was restarted and counts its events anew");
+                true
+            }
+            Frame::Missed(count) => {
+                self.output.talk(&format!("{count} events before these are not kept any more"));
+                true
+            }
+        }
+    }
+}
+
+fn time(frame: &Frame) -> Option<u64> {
+    match frame {
+        Frame::Event { data, .. } => serde_json::from_str::<Event>(data).ok().map(|event| event.time_ms),
+        Frame::Missed(_) => None,
+    }
+}
+
+/// An event of a newer version is shown as it came.
+fn human(data: &str) -> String {
+    match serde_json::from_str::<Event>(data) {
+        Ok(event) => format!("{:>6}  {}  {}", event.offset, clock(event.time_ms), harmless(&sentence(&event.kind))),
+        Err(_) => harmless(data),
+    }
+}
+
+/// `16:20:07.250 UTC`.
+fn clock(ms: u64) -> String {
+    let time = i64::try_from(ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| format!("{ms} ms"), |time| time.strftime("%H:%M:%S%.3f UTC").to_string())
+}
+
+fn sentence(kind: &EventKind) -> String {
+    match kind {
+        EventKind::Finalized { height, transactions, .. } => {
+            format!("block {height} is final, {}", crate::output::counted(*transactions, "transaction"))
+        }
+        EventKind::FinalityChanged { finality, why } => format!("{}: {why}", finality_word(*finality)),
+        EventKind::NodeHeard { node } => format!("{node} is heard again"),
+        EventKind::NodeSilent { node } => format!("{node} fell silent"),
+        EventKind::DutyChanged { duty: Duty::Voting, reason } => format!("votes: {reason}"),
+        EventKind::DutyChanged { duty: Duty::Observing, reason } => format!("observes and signs nothing: {reason}"),
+        EventKind::PeerBlocked { node, component, grounds, ttl_ms } => {
+            format!("{node} is cut off by {component} for {} ({grounds})", span(*ttl_ms))
+        }
+        EventKind::FaultInjected { fault } => format!("fault: {fault}"),
+        EventKind::FaultEnded { fault } => format!("fault ended: {fault}"),
+        EventKind::TaskChanged { number, id, state, holder, token, attempts, reason, .. } => {
+            let holder = holder.as_deref().unwrap_or("nobody");
+            let token = token.map(|token| format!(", token {token}")).unwrap_or_default();
+            let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            let stands = match state {
+                TaskState::Pending if *attempts == 0 => "is submitted".to_owned(),
+                TaskState::Pending => format!("lost lease {attempts}{reason}"),
+                TaskState::Leased => format!("is leased to {holder}{token}"),
+                TaskState::Done => format!("is done by {holder}{token}"),
+                TaskState::Failed => format!("failed{reason}"),
+                TaskState::Cancelled => "is cancelled".to_owned(),
+            };
+            format!("task {id} ({number}) {stands}")
+        }
+        EventKind::CommitRejected { number, id, node, token, reason } => {
+            let id = id.as_deref().unwrap_or("that is forgotten");
+            format!("dropped what {node} says came out of task {id} ({number}), token {token}: {reason}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(state: TaskState, attempts: u32) -> EventKind {
+        let reason = (attempts > 0).then(|| "the lease ran out".to_owned());
+        let (holder, token) = (Some("n2".to_owned()), Some(7));
+        let (id, account) = ("sort-1".to_owned(), "ab".to_owned());
+        EventKind::TaskChanged { number: 3, id, account, state, holder, token, attempts, height: 9, reason }
+    }
+
+    #[test]
+    fn every_state_of_a_task_is_a_sentence() {
+        for (state, attempts, expected) in [
+            (TaskState::Pending, 0, "task sort-1 (3) is submitted"),
+            (TaskState::Leased, 1, "task sort-1 (3) is leased to n2, token 7"),
+            (TaskState::Pending, 1, "task sort-1 (3) lost lease 1: the lease ran out"),
+            (TaskState::Done, 1, "task sort-1 (3) is done by n2, token 7"),
+            (TaskState::Failed, 2, "task sort-1 (3) failed: the lease ran out"),
+            (TaskState::Cancelled, 0, "task sort-1 (3) is cancelled"),
+        ] {
+            assert_eq!(sentence(&changed(state, attempts)), expected);
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_with_its_offset_and_time() {
+        let event = Event { offset: 12, time_ms: 1_795_375_590_880, kind: EventKind::NodeSilent { node: "n1".into() } };
+        let data = serde_json::to_string(&event).expect("an event");
+        assert_eq!(human(&data), "    12  19:26:30.880 UTC  n1 fell silent");
+        assert_eq!(human("{\"event\":\"of tomorrow\"}"), "{\"event\":\"of tomorrow\"}");
+    }
+}
