@@ -37,8 +37,10 @@ struct Scale {
 
 fn main() {
     let scale = match is_full() {
-        true => Scale { tasks: 1_000_000, open: 100_000, transactions: 1_000, leases: 1_024, run_out: 25_000, runs: 9 },
-        false => Scale { tasks: 1_000, open: 500, transactions: 20, leases: 256, run_out: 500, runs: 1 },
+        true => {
+            Scale { tasks: 1_000_000, open: 100_000, transactions: 1_000, leases: 1_024, run_out: 25_000, runs: 25 }
+        }
+        false => Scale { tasks: 1_000, open: 500, transactions: 40, leases: 256, run_out: 500, runs: 1 },
     };
     million(&scale);
     apply(&scale);
