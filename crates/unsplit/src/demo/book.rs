@@ -84,6 +84,15 @@ pub(crate) struct Timing {
     took: Duration,
 }
 
+/// The kinds of tasks that accounts make.
+#[derive(Clone, Copy, Debug)]
+enum Task {
+    /// The next one of the repository's example.
+    Example,
+    /// One that takes a second.
+    Nap,
+}
+
 /// What a client is to do next.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Step {
@@ -134,12 +143,12 @@ impl Book {
         let own = &mut self.accounts[account];
         if own.burst > 0 {
             own.burst -= 1;
-            self.make(account, true, now);
+            self.make(account, Some(Task::Nap), now);
         } else if self.is_open && now >= own.due {
             // Transactions that were not made in time are not made up for: the load stays even.
             own.due = (own.due + pace).max(now);
             let is_task = self.task_every > 0 && own.next_nonce.is_multiple_of(self.task_every);
-            self.make(account, is_task, now);
+            self.make(account, is_task.then_some(Task::Example), now);
         }
         let blocks = self.blocks.len() as u64;
         if !self.live[self.accounts[account].home] {
@@ -174,12 +183,13 @@ impl Book {
         }
     }
 
-    /// Every account makes so many tasks at once.
+    /// Every account makes so many naps at once.
     pub(crate) fn burst(&mut self, tasks: u64) {
         self.accounts.iter_mut().for_each(|account| account.burst += tasks);
     }
 
-    fn make(&mut self, account: usize, is_task: bool, now: Instant) {
+    /// A transfer, if no task is asked for.
+    fn make(&mut self, account: usize, task: Option<Task>, now: Instant) {
         let to = self.accounts[(account + 1) % self.accounts.len()].key.public();
         let height = self.blocks.len() as u64;
         let own = &mut self.accounts[account];
@@ -188,13 +198,17 @@ impl Book {
         }
         let nonce = own.next_nonce;
         own.next_nonce += 1;
-        let (kind, expires) = if is_task {
-            let id = format!("demo-{account}-{nonce}");
-            let (line, submission) = self.workload.next(&id, now_ms());
-            self.work.made(&id, line, now);
-            (Kind::SubmitTask(submission), Workload::expires(height))
-        } else {
-            (Kind::Transfer { to, amount: Amount(1) }, Height(height + EXPIRES_AFTER))
+        let id = format!("demo-{account}-{nonce}");
+        let task = task.map(|task| match task {
+            Task::Example => self.workload.next(&id, now_ms()),
+            Task::Nap => self.workload.nap(&id, now_ms()),
+        });
+        let (kind, expires) = match task {
+            Some((line, submission)) => {
+                self.work.made(&id, line, now);
+                (Kind::SubmitTask(submission), Workload::expires(height))
+            }
+            None => (Kind::Transfer { to, amount: Amount(1) }, Height(height + EXPIRES_AFTER)),
         };
         let transaction = Transaction::sign(&own.key, self.chain.clone(), Nonce(nonce), expires, kind);
         let (id, bytes) = (transaction.id().to_string(), transaction.encode());

@@ -46,7 +46,7 @@ const RESTARTED_BLOCK_MAX: Duration = Duration::from_secs(10);
 /// How long to wait for what should have come long before, so that the miss has a figure too.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Tasks that every account submits just before validators die, so that these have some.
+/// Tasks that every account submits just before validators die or are cut off, so that these have some.
 const BURST: u64 = 6;
 
 /// How often a condition is looked at.
@@ -206,6 +206,14 @@ impl Storm {
         self.act("  tasks, from submitted to done", "p99 ≤ 3 s", start, Outcome { measured, words, ok });
     }
 
+    /// Waits until these validators hold tasks, so that what happens to them next concerns some. Gives their names.
+    async fn busy(&self, nodes: &[usize]) -> Vec<String> {
+        let names: Vec<String> = nodes.iter().map(|node| format!("n{node}")).collect();
+        self.load.book().burst(BURST);
+        self.until(|| async { self.load.book().work.held_by(&names) > 0 }).await;
+        names
+    }
+
     /// What happened to the tasks that dead validators held.
     async fn hand_offs(&mut self, since: Instant) {
         self.until(|| async { self.load.book().work.hand_offs().is_some() }).await;
@@ -229,9 +237,7 @@ impl Storm {
 
     async fn crash(&mut self) -> Result<(), Failure> {
         let victims = victims(self.clients.len());
-        let names: Vec<String> = victims.iter().map(|node| format!("n{node}")).collect();
-        self.load.book().burst(BURST);
-        self.until(|| async { self.load.book().work.held_by(&names) > 0 }).await;
+        let names = self.busy(&victims).await;
         let since = Instant::now();
         self.holder.lock().await.crash(&victims, None)?;
         {
@@ -284,6 +290,7 @@ impl Storm {
     async fn split_with_quorum(&mut self) -> Result<(), Failure> {
         let small = victims(self.clients.len());
         let large: Vec<usize> = self.everyone().into_iter().filter(|node| !small.contains(node)).collect();
+        self.busy(&small).await;
         let since = Instant::now();
         self.cut(&large, &small).await?;
         sleep(IN_FLIGHT).await;

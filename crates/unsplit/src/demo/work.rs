@@ -47,6 +47,21 @@ impl Workload {
         (line, Submission { id, lease_ms: LEASE_MS, retries: RETRIES, ..submission })
     }
 
+    /// A task that takes a second, whatever the machine: one that is still under way when something happens to its
+    /// validator. It counts as a line of its own.
+    pub(crate) fn nap(&self, id: &str, now_ms: u64) -> (usize, Submission) {
+        let submission = Submission {
+            id: id.parse().expect("the demo's ids are short and plain"),
+            executor: "command".parse().expect("an executor"),
+            payload: br#"{"program":"nap"}"#.to_vec(),
+            units: 1,
+            lease_ms: LEASE_MS,
+            retries: RETRIES,
+            deadline: Timestamp(now_ms).after(DEADLINE_MS),
+        };
+        (self.orders.len(), submission)
+    }
+
     /// Until when a submission that is made at `height` may wait.
     pub(crate) const fn expires(height: u64) -> Height {
         Height(height + EXPIRES_AFTER)

@@ -35,9 +35,16 @@ pub(crate) fn write(dir: &Path, count: usize, port_base: u16, sets: &[String]) -
 
 /// Programs that harm nobody whatever they read, so that tasks have something to run. Those that this machine has.
 fn commands() -> String {
-    const PROGRAMS: [(&str, &[&str]); 4] = [("sort", &[]), ("wc", &[]), ("sha256sum", &[]), ("tr", &["a-z", "A-Z"])];
-    let found = PROGRAMS.iter().filter_map(|(name, args)| {
-        let path = path(name)?;
+    const PROGRAMS: [(&str, &str, &[&str]); 5] = [
+        ("sort", "sort", &[]),
+        ("wc", "wc", &[]),
+        ("sha256sum", "sha256sum", &[]),
+        ("tr", "tr", &["a-z", "A-Z"]),
+        // A second of nothing: long enough to see a task move when its validator dies.
+        ("nap", "sleep", &["1"]),
+    ];
+    let found = PROGRAMS.iter().filter_map(|(name, program, args)| {
+        let path = path(program)?;
         let words: Vec<String> =
             std::iter::once(path.as_str()).chain(args.iter().copied()).map(|word| format!("{word:?}")).collect();
         Some(format!("{name} = [{}]", words.join(", ")))
