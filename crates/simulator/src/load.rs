@@ -33,9 +33,6 @@ const PENDING_MAX: usize = 64;
 /// Tasks asked after in one go.
 const ASKED_MAX: usize = 4;
 
-/// What is signed may take effect for so many blocks; less than the chain allows, for clients that heard long ago.
-const EXPIRES_AFTER: u64 = 5_000;
-
 /// The mailboxes of the nodes that are up.
 pub(crate) type Directory = Arc<Mutex<Vec<Option<mpsc::Sender<Request>>>>>;
 
@@ -167,7 +164,7 @@ impl Desk {
             }
             let kind = self.wish(client);
             let nonce = client.nonce;
-            let signed = self.version(nonce, client.height + EXPIRES_AFTER, kind);
+            let signed = self.version(nonce, client.height + self.lifetime(), kind);
             client.nonce += 1;
             let versions = vec![signed.clone()];
             client.pending.push_back(Pending { nonce, versions, sent: self.context.current() });
@@ -191,6 +188,11 @@ impl Desk {
         let since = self.context.current().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
         orders::about_tasks(self.world.seed, self.account, client.orders, now, client.open.make_contiguous())
+    }
+
+    /// For how many blocks an order may take effect: fewer than the chain allows, for who heard of a height long ago.
+    fn lifetime(&self) -> u64 {
+        self.world.genesis.tasks.keep_blocks * 5 / 6
     }
 
     fn transfer(&self, nonce: u64) -> Kind {
@@ -298,7 +300,7 @@ impl Desk {
             };
             // It may still wait somewhere: what expires a good deal later takes its place there.
             let last = oldest.versions.iter().map(|signed| signed.expires).max().unwrap_or(0);
-            let expires = (last + REPLACE_AHEAD).max(height + EXPIRES_AFTER);
+            let expires = (last + REPLACE_AHEAD).max(height + self.lifetime());
             let signed = self.version(oldest.nonce, expires, self.transfer(oldest.nonce));
             oldest.versions.push(signed.clone());
             load.replaced += 1;

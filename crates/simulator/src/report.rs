@@ -119,6 +119,8 @@ pub struct TaskReport {
     pub cancelled: u64,
     /// Not finished at the end.
     pub open: u64,
+    /// Finished so long ago that the state knows nothing of them any more.
+    pub forgotten: u64,
     /// Times that a task went from one validator to another, under a greater token.
     pub moved: u64,
     /// Leases that ran out.
@@ -144,6 +146,7 @@ impl std::ops::AddAssign for TaskReport {
         self.failed += other.failed;
         self.cancelled += other.cancelled;
         self.open += other.open;
+        self.forgotten += other.forgotten;
         self.moved += other.moved;
         self.lapsed += other.lapsed;
         self.declined += other.declined;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 16] = [
+const FILES: [&str; 17] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -22,6 +22,7 @@ const FILES: [&str; 16] = [
     include_str!("../../../scenarios/tasks-move.toml"),
     include_str!("../../../scenarios/late-completion.toml"),
     include_str!("../../../scenarios/halted-leases.toml"),
+    include_str!("../../../scenarios/forgotten-tasks.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/canary.toml"),
@@ -112,11 +113,13 @@ pub struct Load {
     pub tasks_per_second: u32,
     /// Accounts, each with a client of its own.
     pub accounts: usize,
+    /// For how many blocks the chain remembers a finished task.
+    pub keep_blocks: u64,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { transfers_per_second: 20, tasks_per_second: 5, accounts: 8 }
+        Self { transfers_per_second: 20, tasks_per_second: 5, accounts: 8, keep_blocks: 6_000 }
     }
 }
 
@@ -365,6 +368,7 @@ impl Scenario {
         };
         check((1..=NODES_MAX).contains(&self.nodes), "nodes", format!("must be 1 to {NODES_MAX}, not {}", self.nodes))?;
         check(self.load.accounts >= 2, "[load] accounts", "must be at least 2: transfers need a recipient".into())?;
+        check(self.load.keep_blocks >= 10, "[load] keep_blocks", "must be at least 10".into())?;
         check(!self.expect.is_empty(), "expect", "must name what has to hold".into())?;
         check(self.duration >= Duration::from_secs(1), "duration", "must be at least 1s".into())?;
         if let Some(swarm) = &self.swarm {

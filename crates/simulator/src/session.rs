@@ -668,7 +668,9 @@ impl<'a> Session<'a> {
             chain::check(&world, &chains, &self.run.load.lock(), &mut self.run.book.lock(), at_ms);
         if let Some(furthest) = chains.iter().max_by_key(|chain| chain.tip()) {
             let stale = self.run.book.lock().rejections().count() as u64;
-            self.run.tasks = TaskReport { stale, lost, doubled, ..tally(&world, furthest.blocks()) };
+            let (report, wrong) = tally(&world, furthest.blocks());
+            self.run.tasks = TaskReport { stale, lost, doubled, ..report };
+            wrong.into_iter().for_each(|what| self.run.accuse(Checker::Tasks, what));
         }
         for side in &self.sides {
             for (from, to) in side.oracle.blocked().await.unwrap_or_default() {

@@ -1,17 +1,21 @@
 //! What became of the tasks?
 //!
-//! For the report, not for a verdict: the blocks are executed once more with the ledger's own rules, because who held which
-//! lease when is in no block. The verdicts are those of `tasks`, which has rules of its own.
+//! The blocks are executed once more with the ledger's own rules, because who held which lease when is in no block. That is
+//! for the report; the verdicts are those of `tasks`, which has rules of its own and looks at every state on the way.
 
-use crate::{TaskReport, world::World};
-use ledger::{Block, Kind, NodeId, State, TaskNumber, TaskState, Token};
+use crate::{
+    TaskReport,
+    tasks::{Held, misleased},
+    world::World,
+};
+use ledger::{Block, BlockError, Kind, NodeId, State, TaskNumber, TaskState, Token};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The shortest lease there is: no shorter gap between blocks outlasts one.
 const GAP_MS_MIN: u64 = 1_000;
 
-/// Counts what the blocks of one node say.
-pub(crate) fn tally<'a>(world: &World, blocks: impl Iterator<Item = &'a Block>) -> TaskReport {
+/// Counts what the blocks of one node say, and gives what is wrong with the leases after any of them.
+pub(crate) fn tally<'a>(world: &World, blocks: impl Iterator<Item = &'a Block>) -> (TaskReport, Vec<String>) {
     let mut tally = Tally {
         state: State::genesis(&world.genesis),
         leases: BTreeMap::new(),
@@ -19,14 +23,19 @@ pub(crate) fn tally<'a>(world: &World, blocks: impl Iterator<Item = &'a Block>) 
         gaps: Vec::new(),
         report: TaskReport::default(),
     };
+    let mut wrong = Vec::new();
     for block in blocks {
-        // A block that does not follow is for others to notice.
-        if !tally.block(block) {
+        if let Err(problem) = tally.block(block) {
+            wrong.push(format!("the blocks cannot be executed again: {problem}"));
             break;
         }
+        let leases = misleased(world, &Held::of(&tally.state));
+        wrong.extend(leases.into_iter().map(|what| format!("after block {}, {what}", block.height)));
     }
-    let counts = tally.state.task_counts();
-    TaskReport { open: counts.pending + counts.leased, ..tally.report }
+    let (counts, report) = (tally.state.task_counts(), tally.report);
+    let open = counts.pending + counts.leased;
+    let known = open + counts.done + counts.failed + counts.cancelled;
+    (TaskReport { open, forgotten: report.submitted - known, ..report }, wrong)
 }
 
 struct Tally {
@@ -41,11 +50,9 @@ struct Tally {
 }
 
 impl Tally {
-    fn block(&mut self, block: &Block) -> bool {
+    fn block(&mut self, block: &Block) -> Result<(), BlockError> {
         let gap = (self.state.timestamp().0, block.timestamp.0);
-        if self.state.apply_verified(block, |_| true).is_err() {
-            return false;
-        }
+        self.state.apply_verified(block, |_| true)?;
         if gap.1 - gap.0 > GAP_MS_MIN {
             self.gaps.push(gap);
         }
@@ -57,7 +64,7 @@ impl Tally {
         for number in self.state.task_changes().iter().copied().collect::<BTreeSet<_>>() {
             self.change(number, declined.contains(&number), gap);
         }
-        true
+        Ok(())
     }
 
     fn change(&mut self, number: TaskNumber, declined: bool, gap: (u64, u64)) {

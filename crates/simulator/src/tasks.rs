@@ -355,33 +355,18 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
             }
         }
         wrong.into_iter().for_each(|what| self.accuse(what));
-        self.compare_workers(held);
+        misleased(self.world, held).into_iter().for_each(|what| self.accuse(format!("after block {tip}, {what}")));
+        self.compare_tokens(held);
     }
 
-    fn compare_workers(&mut self, held: &Held) {
-        let validators = self.world.genesis.validators.iter();
-        let mut leased: BTreeMap<PublicKey, Leased> =
-            validators.map(|validator| (validator.key, Leased::default())).collect();
+    fn compare_tokens(&mut self, held: &Held) {
         for (number, task) in &held.tasks {
             let TaskState::Leased(lease) = &task.state else { continue };
-            let worker = leased.entry(lease.holder).or_default();
-            worker.units += u64::from(task.units);
-            worker.leases += 1;
-            worker.tasks.insert(*number);
             let (of, holder) = *self.tokens.entry(lease.token.0).or_insert((*number, lease.holder));
             if (of, holder) != (*number, lease.holder) {
                 let what =
                     format!("task {number} is leased to {} with the token of {holder} for task {of}", lease.holder);
                 self.accuse(what);
-            }
-        }
-        if leased != held.workers {
-            self.accuse(format!("what is leased to validators after block {} does not add up", self.tip));
-        }
-        for validator in &self.world.genesis.validators {
-            let units = leased.get(&validator.key).map_or(0, |worker| worker.units);
-            if units > u64::from(validator.capacity) * UNITS_PER_CAPACITY {
-                self.accuse(format!("{} is leased {units} units after block {}", validator.name, self.tip));
             }
         }
     }
@@ -401,7 +386,7 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
         }
         for (number, token, height, who) in book.completions().filter(|(_, _, height, _)| *height <= self.tip) {
             let completed = self.completion(number);
-            if !completed.is_some_and(|completed| (completed.token, completed.at) == (token, height)) {
+            if completed.is_none_or(|completed| (completed.token, completed.at) != (token, height)) {
                 wrong.push(format!(
                     "{who} saw task {number} done in block {height} under token {token}, and it was not"
                 ));
@@ -420,6 +405,31 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
     fn completion(&self, number: u64) -> Option<&Completed> {
         self.tasks.get(index(number)?)?.completed.as_ref()
     }
+}
+
+/// What is leased to validators and does not add up, or is more than they may have.
+pub(crate) fn misleased(world: &World, held: &Held) -> Vec<String> {
+    let validators = &world.genesis.validators;
+    let mut leased: BTreeMap<PublicKey, Leased> =
+        validators.iter().map(|validator| (validator.key, Leased::default())).collect();
+    for (number, task) in &held.tasks {
+        let TaskState::Leased(lease) = &task.state else { continue };
+        let worker = leased.entry(lease.holder).or_default();
+        worker.units += u64::from(task.units);
+        worker.leases += 1;
+        worker.tasks.insert(*number);
+    }
+    let mut wrong = Vec::new();
+    if leased != held.workers {
+        wrong.push("what is leased to validators does not add up".to_owned());
+    }
+    for validator in validators {
+        let units = leased.get(&validator.key).map_or(0, |worker| worker.units);
+        if units > u64::from(validator.capacity) * UNITS_PER_CAPACITY {
+            wrong.push(format!("{} is leased {units} units", validator.name));
+        }
+    }
+    wrong
 }
 
 /// What is not as it was ordered.

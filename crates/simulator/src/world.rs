@@ -58,7 +58,7 @@ impl World {
         config.store.checkpoint_interval = 20 + u64::from(derive("checkpoints", 0)[0]);
         Self {
             plan: Plan::new(scenario, seed),
-            genesis: genesis(&keys, &accounts),
+            genesis: genesis(&keys, &accounts, scenario.load.keep_blocks),
             config,
             instances: instances(scenario),
             keys,
@@ -107,7 +107,7 @@ fn derive(seed: u64, matter: &str, numbers: &[u64]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-fn genesis(keys: &[PrivateKey], accounts: &[SecretKey]) -> Genesis {
+fn genesis(keys: &[PrivateKey], accounts: &[SecretKey], keep_blocks: u64) -> Genesis {
     let validators = keys.iter().enumerate().map(|(index, key)| GenesisValidator {
         name: format!("n{index}"),
         key: ledger_key(&key.public_key()),
@@ -123,7 +123,7 @@ fn genesis(keys: &[PrivateKey], accounts: &[SecretKey]) -> Genesis {
         timestamp_ms: START_MS,
         validators: validators.collect(),
         balances: balances.collect(),
-        tasks: TaskLimits::default(),
+        tasks: TaskLimits { keep_blocks, ..TaskLimits::default() },
     };
     genesis.validate().expect("a genesis made here is valid");
     genesis

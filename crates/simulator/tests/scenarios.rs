@@ -105,6 +105,14 @@ fn a_halt_takes_no_task_from_a_validator_that_does_it() {
     }
 }
 
+#[test]
+fn tasks_are_forgotten_a_while_after_they_were_finished_and_never_before() {
+    for report in check("forgotten-tasks", 1..=2) {
+        assert!(report.tasks.forgotten > 50, "{report:#?}");
+        check_all_finished(&report);
+    }
+}
+
 fn check_all_finished(report: &Report) {
     let tasks = report.tasks;
     assert_eq!(tasks.done + tasks.failed + tasks.cancelled, tasks.submitted, "{report:#?}");

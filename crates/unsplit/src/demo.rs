@@ -89,7 +89,7 @@ async fn play(
     let clients = clients(record)?;
     let chain = record.chain_id.parse().map_err(|error: ledger::TextError| Failure::unexpected(error.to_string()))?;
     let keys = (0..record.nodes.len()).map(|i| keys::load(&account_key(&record.dir, i))).collect::<Result<_, _>>()?;
-    let task_every = if demo.tasks == 0 { 0 } else { u64::from((demo.load / demo.tasks).max(1)) };
+    let task_every = demo.load.checked_div(demo.tasks).map_or(0, |every| u64::from(every.max(1)));
     let book = Book::new(chain, keys, clients.len(), task_every, Instant::now());
     let load = Load::new(book, clients.clone(), demo.load);
     let _tasks = load.start();

@@ -4,7 +4,7 @@
 
 mod frames;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use api::{Duty, Event, EventKind, TaskState};
 use jiff::Timestamp;
@@ -31,6 +31,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// Between two attempts to connect.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// The chain has fewer leases at once, as a rule; who has seen more forgets them all and goes on.
+const LEASES_MAX: usize = 100_000;
+
 /// Reads the events of one validator.
 struct Reader<'a> {
     verb: &'a Events,
@@ -39,7 +42,12 @@ struct Reader<'a> {
     output: Output,
     /// The newest offset seen, or from where to begin.
     after: Option<u64>,
+    leases: Leases,
 }
+
+/// The tokens of the leases that were told of, by the number of the task: the same lease again is a renewal.
+#[derive(Default)]
+struct Leases(HashMap<u64, u64>);
 
 /// What the reading came to.
 enum Ended {
@@ -56,7 +64,8 @@ pub(crate) async fn run(verb: &Events, global: &Global, output: Output) -> Resul
     }
     let mut signals = Signals::listen();
     let patience = global.timeout + Duration::from_secs(1);
-    let mut reader = Reader { verb, client: Client::of(global)?, patience, output, after: verb.after };
+    let mut reader =
+        Reader { verb, client: Client::of(global)?, patience, output, after: verb.after, leases: Leases::default() };
     tokio::select! {
         ended = reader.read() => ended.map(|()| Exit::Ok),
         exit = signals.next() => Ok(exit),
@@ -114,7 +123,7 @@ impl Reader<'_> {
         match frame {
             Frame::Event { offset, data } => {
                 self.after = offset.or(self.after);
-                let line = if self.output.is_json() { data.clone() } else { human(data) };
+                let line = if self.output.is_json() { data.clone() } else { human(data, &mut self.leases) };
                 self.output.stream_line(&line)
             }
             Frame::Missed(0) => {
@@ -137,11 +146,33 @@ fn time(frame: &Frame) -> Option<u64> {
 }
 
 /// An event of a newer version is shown as it came.
-fn human(data: &str) -> String {
-    match serde_json::from_str::<Event>(data) {
-        Ok(event) => format!("{:>6}  {}  {}", event.offset, clock(event.time_ms), harmless(&sentence(&event.kind))),
-        Err(_) => harmless(data),
+fn human(data: &str, leases: &mut Leases) -> String {
+    let Ok(event) = serde_json::from_str::<Event>(data) else { return harmless(data) };
+    let sentence = if leases.is_renewed(&event.kind) { renewed(&event.kind) } else { sentence(&event.kind) };
+    format!("{:>6}  {}  {}", event.offset, clock(event.time_ms), harmless(&sentence))
+}
+
+impl Leases {
+    /// Whether this tells of a lease that was told of before.
+    fn is_renewed(&mut self, kind: &EventKind) -> bool {
+        let EventKind::TaskChanged { number, state, token, .. } = kind else { return false };
+        let before = match (state, token) {
+            (TaskState::Leased, Some(token)) => self.0.insert(*number, *token),
+            (_, _) => {
+                self.0.remove(number);
+                None
+            }
+        };
+        if self.0.len() > LEASES_MAX {
+            self.0.clear();
+        }
+        before.is_some() && before == *token
     }
+}
+
+fn renewed(kind: &EventKind) -> String {
+    let EventKind::TaskChanged { number, id, holder, .. } = kind else { return sentence(kind) };
+    format!("task {id} ({number}) is kept by {}, lease renewed", holder.as_deref().unwrap_or("nobody"))
 }
 
 /// `16:20:07.250 UTC`.
@@ -215,7 +246,19 @@ mod tests {
     fn an_event_is_one_line_with_its_offset_and_time() {
         let event = Event { offset: 12, time_ms: 1_795_375_590_880, kind: EventKind::NodeSilent { node: "n1".into() } };
         let data = serde_json::to_string(&event).expect("an event");
+        let human = |data| human(data, &mut Leases::default());
         assert_eq!(human(&data), "    12  19:26:30.880 UTC  n1 fell silent");
         assert_eq!(human("{\"event\":\"of tomorrow\"}"), "{\"event\":\"of tomorrow\"}");
+    }
+
+    #[test]
+    fn the_same_lease_again_is_a_renewal() {
+        let mut leases = Leases::default();
+        let leased = changed(TaskState::Leased, 0);
+        assert!(!leases.is_renewed(&leased));
+        assert!(leases.is_renewed(&leased));
+        assert_eq!(renewed(&leased), "task sort-1 (3) is kept by n2, lease renewed");
+        assert!(!leases.is_renewed(&changed(TaskState::Pending, 1)));
+        assert!(!leases.is_renewed(&leased));
     }
 }

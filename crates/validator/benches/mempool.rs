@@ -59,12 +59,11 @@ fn memory() -> u64 {
 }
 
 fn show(what: &str, took: Duration, of: u64) {
-    println!("{what:<60} {:>9.3} ms in all, {:>8.3} us each", took.as_secs_f64() * 1e3, took.as_secs_f64() * 1e6 / of as f64);
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn now() -> Instant {
-    Instant::now()
+    println!(
+        "{what:<60} {:>9.3} ms in all, {:>8.3} us each",
+        took.as_secs_f64() * 1e3,
+        took.as_secs_f64() * 1e6 / of as f64
+    );
 }
 
 fn main() {
@@ -82,7 +81,7 @@ fn main() {
         (0..OFFERED_EACH).flat_map(|nonce| (0..ACCOUNTS).map(move |account| transfer(account, nonce))).collect();
     let (count, before) = (offered.len() as u64, memory());
 
-    let start = now();
+    let start = Instant::now();
     let taken = offered.iter().filter(|transaction| mempool.offer((*transaction).clone(), &state).is_ok()).count();
     show(&format!("offer/offered={count}, taken={taken}"), start.elapsed(), count);
     assert!(mempool.len() <= limits.transactions_max && mempool.bytes() <= limits.bytes_max, "within its bounds");
@@ -90,13 +89,13 @@ fn main() {
     println!("waiting: {} transactions, {} bytes; memory grew by {grown} bytes", mempool.len(), mempool.bytes());
 
     let place = Place { height: Height(1), timestamp: Timestamp(2) };
-    let start = now();
+    let start = Instant::now();
     let chosen = mempool.select(&state, place);
     show(&format!("select/waiting={}, chosen={}", mempool.len(), chosen.len()), start.elapsed(), chosen.len() as u64);
     let distinct: std::collections::BTreeSet<_> = chosen.iter().map(|transaction| transaction.account).collect();
     println!("accounts in the block: {} of {ACCOUNTS}", distinct.len());
 
-    let start = now();
+    let start = Instant::now();
     mempool.settle(&state);
     show(&format!("settle/waiting={}", mempool.len()), start.elapsed(), mempool.len() as u64);
 }

@@ -900,7 +900,11 @@ mod tests {
         check_edge(&["worker.memory_max=64MiB"], &["worker.memory_max=63MiB"], "at least 64MiB");
         check_edge(&["worker.processes_max=1"], &["worker.processes_max=0"], "at least 1");
         check_edge(&["worker.time_max=1h"], &["worker.time_max=2h"], "from 10ms to 1h");
-        check_edge(&["worker.commands={ wc = [\"wc\"] }"], &["worker.commands={ wc = [] }"], "worker.commands.wc must be");
+        check_edge(
+            &["worker.commands={ wc = [\"wc\"] }"],
+            &["worker.commands={ wc = [] }"],
+            "worker.commands.wc must be",
+        );
         check_edge(&[], &["worker.commands={ \"a b\" = [\"wc\"] }"], "1 to 32 of a-z");
     }
 

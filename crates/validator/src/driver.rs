@@ -19,8 +19,8 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    worker::{Finished, Worker},
     wire::{Beacon, GOSSIP_BYTES_MAX, Gossip},
+    worker::{Finished, Worker},
 };
 use api::{Duty, EventKind, EventLog, Finality, Request, Snapshot};
 use commonware_consensus::marshal::{core::Mailbox, standard::Standard};

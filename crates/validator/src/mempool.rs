@@ -10,8 +10,8 @@
 //! that its signer holds, so there are never more than leases, and it makes room for other work.
 
 use ledger::{
-    Account, Claim, Height, Kind, Nonce, Place, PublicKey, State, TaskId, TaskState, Transaction, TransactionError, TxId,
-    block,
+    Account, Claim, Height, Kind, Nonce, Place, PublicKey, State, TaskId, TaskState, Transaction, TransactionError,
+    TxId, block,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -250,10 +250,10 @@ impl Mempool {
         if tx.verify_signature() { Ok(()) } else { Err(TransactionError::Signature { account: tx.account }.into()) }
     }
 
-    /// The submission of a task of that name that waits.
+    /// The submission of a task of that name that waits; of several the first, which will have the name.
     pub fn submission(&self, account: &PublicKey, id: &TaskId) -> Option<&Transaction> {
-        let waiting = self.accounts.get(account)?.values().map(|entry| &entry.transaction);
-        waiting.filter(|tx| matches!(&tx.kind, Kind::SubmitTask(submission) if submission.id == *id)).last()
+        let mut waiting = self.accounts.get(account)?.values().map(|entry| &entry.transaction);
+        waiting.find(|tx| matches!(&tx.kind, Kind::SubmitTask(submission) if submission.id == *id))
     }
 
     /// Transactions for a block at `place` after `state`, each checked against the state that those before it lead to.
@@ -297,8 +297,10 @@ impl Mempool {
         self.accounts.retain(|account, waiting| {
             let nonce = state.account(account).nonce;
             waiting.retain(|at, entry| {
-                let is_possible =
-                    *at != nonce || state.check_unsigned(&entry.transaction, next).map_or_else(|problem| problem.may_pass(), |()| true);
+                let is_possible = *at != nonce
+                    || state
+                        .check_unsigned(&entry.transaction, next)
+                        .map_or_else(|problem| problem.may_pass(), |()| true);
                 drop_unless(*at >= nonce && entry.transaction.expires >= next && is_possible, entry)
             });
             !waiting.is_empty()
@@ -343,8 +345,8 @@ struct Draft {
 impl Draft {
     /// Whether the transaction fits and takes effect.
     fn take(&mut self, entry: &Entry) -> bool {
-        let fits = self.room.fits(entry)
-            && self.state.apply_transaction_verified(&entry.transaction, self.place).is_ok();
+        let fits =
+            self.room.fits(entry) && self.state.apply_transaction_verified(&entry.transaction, self.place).is_ok();
         if fits {
             self.room.take(entry);
             self.chosen.push(entry.transaction.clone());

@@ -117,9 +117,7 @@ impl<E: Spawner> Worker<E> {
     pub fn follow(&mut self, state: &State, now: SystemTime) -> Vec<Transaction> {
         let leases: BTreeMap<TaskNumber, Task> =
             state.leased_to(self.me).filter_map(|number| Some((number, state.task(number)?))).collect();
-        let is_ours = |claim: Claim| {
-            leases.get(&claim.task).and_then(token).is_some_and(|token| token == claim.token)
-        };
+        let is_ours = |claim: Claim| leases.get(&claim.task).and_then(token).is_some_and(|token| token == claim.token);
         self.works.retain(|_, work| is_ours(work.claim));
         self.waiting.retain(|claim| is_ours(*claim));
         for (number, task) in &leases {
@@ -251,10 +249,7 @@ mod tests {
         }
     }
 
-    fn run<F: Future<Output = ()>>(test: impl FnOnce(Bench) -> F + Send + 'static)
-    where
-        F: Send + 'static,
-    {
+    fn run<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(Bench) -> F + Send + 'static) {
         deterministic::Runner::default().start(|context| test(Bench::new(context)));
     }
 

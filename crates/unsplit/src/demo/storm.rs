@@ -20,7 +20,7 @@ use crate::{
     client::Client,
     devnet::holder::Holder,
     failure::{Failure, listed},
-    output::Output,
+    output::{Output, counted},
     testnet::{FUNDS, now_ms},
 };
 
@@ -483,8 +483,14 @@ impl Storm {
             "stale_commits_rejected": stale,
         });
         let words = format!(
-            "{} of {} done: {} failed, {} lost, {} twice, {} wrong; {moved} moved, {stale} stale commits rejected",
-            balance.done, balance.submitted, balance.failed, balance.lost, balance.doubled, balance.wrong
+            "{} of {} done: {} failed, {} lost, {} twice, {} wrong; {moved} moved, {} rejected",
+            balance.done,
+            balance.submitted,
+            balance.failed,
+            balance.lost,
+            balance.doubled,
+            balance.wrong,
+            counted(stale, "stale commit")
         );
         let ok = is_read && balance.is_good();
         self.act("tasks read on all of them", "each done exactly once", since, Outcome { measured, words, ok });

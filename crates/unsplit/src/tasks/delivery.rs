@@ -501,3 +501,160 @@ fn hex(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{keys, tasks::workload};
+    use std::path::PathBuf;
+
+    /// So many orders, on a chain that has nothing yet.
+    struct World {
+        account: Account,
+        orders: Vec<Order>,
+        file: PathBuf,
+    }
+
+    impl World {
+        fn new(name: &str, orders: usize, input: usize) -> Self {
+            let file = std::env::temp_dir().join(format!("unsplit-delivery-{name}-{}", std::process::id()));
+            let payload = format!(r#"{{"program": "wc", "input": "{}"}}"#, "x".repeat(input));
+            let line = |i| format!(r#"{{"id": "t{i}", "executor": "command", "payload": {payload}}}"#);
+            std::fs::write(&file, (0..orders).map(line).collect::<Vec<_>>().join("\n")).expect("a temporary file");
+            let client = Client::new("http://127.0.0.1:1", None, Duration::from_secs(1)).expect("a client");
+            let account = Account::of(keys::generate().expect("randomness"), client);
+            Self { account, orders: workload::read(&file).expect("good lines"), file }
+        }
+
+        fn delivery(&self, nonce: u64) -> Delivery<'_> {
+            let by_id = self.orders.iter().enumerate().map(|(index, order)| (order.id.as_str(), index));
+            Delivery {
+                account: &self.account,
+                chain: "test".parse().expect("a chain id"),
+                keep_blocks: 6_000,
+                orders: &self.orders,
+                parcels: self.orders.iter().map(|_| Parcel::default()).collect(),
+                by_id: by_id.collect(),
+                wait: true,
+                nonce,
+                height: 10,
+                block_time_ms: 0,
+                newest: 0,
+                started: Instant::now(),
+            }
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.file);
+        }
+    }
+
+    fn nonces(delivery: &Delivery<'_>) -> Vec<Option<u64>> {
+        delivery.parcels.iter().map(|parcel| parcel.sent.as_ref().map(|sent| sent.nonce)).collect()
+    }
+
+    /// The task of an order as the chain would have it.
+    fn landed(order: &Order, number: u64, state: TaskState) -> TaskView {
+        let payload = order.submission(Timestamp(0)).payload;
+        TaskView {
+            number,
+            id: order.id.to_string(),
+            executor: "command".into(),
+            payload_sha256: ledger::Hash::of(&payload).to_string(),
+            units: 1,
+            lease_ms: 10_000,
+            retries: 5,
+            state,
+            ..TaskView::default()
+        }
+    }
+
+    #[test]
+    fn what_is_missing_goes_in_with_the_next_nonces_in_the_order_of_the_file() {
+        let world = World::new("order", 5, 0);
+        let mut delivery = world.delivery(7);
+        delivery.note(&landed(&world.orders[1], 3, TaskState::Leased)).expect("the same task");
+        assert_eq!(delivery.due(), [0, 2, 3, 4]);
+        assert_eq!(nonces(&delivery), [Some(7), None, Some(8), Some(9), Some(10)]);
+        assert!(delivery.due().is_empty(), "it was handed in a moment ago");
+
+        // The first two of them become final: nobody changes its place.
+        let before: Vec<String> =
+            [3, 4].map(|i: usize| delivery.parcels[i].sent.as_ref().expect("sent").hex.clone()).into();
+        delivery.note(&landed(&world.orders[0], 4, TaskState::Done)).expect("the same task");
+        delivery.note(&landed(&world.orders[2], 5, TaskState::Done)).expect("the same task");
+        delivery.nonce = 9;
+        assert!(delivery.due().is_empty());
+        let after: Vec<String> =
+            [3, 4].map(|i: usize| delivery.parcels[i].sent.as_ref().expect("sent").hex.clone()).into();
+        assert_eq!(before, after);
+
+        // Somebody else uses a nonce: all move on, and ask for the same as before.
+        let deadline = delivery.parcels[3].deadline;
+        delivery.nonce = 10;
+        assert_eq!(delivery.due(), [3, 4]);
+        assert_eq!((nonces(&delivery)[3], delivery.parcels[3].deadline), (Some(10), deadline));
+
+        // What would be refused as too old is signed anew.
+        delivery.height = 10 + EXPIRES_AFTER;
+        assert_eq!(delivery.due(), [3, 4]);
+        assert_eq!(delivery.describe(), "3 of 5 tasks are on the chain, 2 finished");
+    }
+
+    #[test]
+    fn only_so_many_are_under_way() {
+        let world = World::new("window", UNDER_WAY_MAX + 50, 0);
+        let mut delivery = world.delivery(0);
+        assert_eq!(delivery.due().len(), UNDER_WAY_MAX);
+        for (number, order) in (1..).zip(&world.orders[..20]) {
+            delivery.note(&landed(order, number, TaskState::Pending)).expect("the same task");
+        }
+        delivery.nonce = 20;
+        assert_eq!(delivery.due(), (UNDER_WAY_MAX..UNDER_WAY_MAX + 20).collect::<Vec<_>>());
+        assert_eq!(delivery.first_open(), Some(1));
+    }
+
+    #[test]
+    fn a_request_holds_as_much_as_the_api_takes() {
+        let world = World::new("batch", 60, 60_000);
+        let mut delivery = world.delivery(0);
+        let due = delivery.due();
+        let first = delivery.batch(&due);
+        let bytes = |count: usize| -> usize {
+            due[..count].iter().map(|&index| delivery.parcels[index].sent.as_ref().expect("sent").hex.len() + 3).sum()
+        };
+        assert!(bytes(first) <= BATCH_BYTES_MAX && bytes(first + 1) > BATCH_BYTES_MAX, "{first}");
+        assert!(bytes(first) + 64 < api::SUBMISSIONS_BYTES_MAX && BATCH_MAX <= api::SUBMISSIONS_MAX);
+    }
+
+    #[test]
+    fn an_id_of_another_task_is_no_success() {
+        let world = World::new("other", 2, 0);
+        let mut delivery = world.delivery(0);
+        let other = TaskView { units: 2, ..landed(&world.orders[1], 1, TaskState::Done) };
+        let failure = delivery.note(&other).expect_err("another task");
+        assert!(failure.message.starts_with("line 2: the account has another task t1"), "{}", failure.message);
+    }
+
+    #[tokio::test]
+    async fn only_what_may_pass_is_tried_again() {
+        let world = World::new("problems", 1, 0);
+        for (status, code, expected) in [
+            (503, "account_full", Some(true)),
+            (503, "tasks_full", Some(true)),
+            (409, "nonce_taken", Some(true)),
+            (409, "deadline_passed", Some(true)),
+            (409, "account_empty", None),
+            (422, "unfit_task", None),
+        ] {
+            let mut delivery = world.delivery(0);
+            delivery.due();
+            let problem = Problem { status, code: code.into(), ..Problem::default() };
+            let answer = SubmittedTask { task: None, problem: Some(problem) };
+            let again = delivery.judge(0, answer).await.ok().map(|pause| pause.is_some());
+            assert_eq!(again, expected, "{code}");
+        }
+    }
+}

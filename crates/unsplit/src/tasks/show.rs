@@ -102,7 +102,8 @@ fn list_screen(tasks: &Tasks) -> String {
 fn screen(task: &TaskView) -> String {
     let mut lines = vec![headline(task), terms(task)];
     if let Some(reason) = &task.reason {
-        lines.push(format!("last lease lost: {}", harmless(reason)));
+        let what = if task.state == TaskState::Failed { "failed" } else { "last lease lost" };
+        lines.push(format!("{what}: {}", harmless(reason)));
     }
     lines.push(String::new());
     lines.push(content("payload", task.payload_bytes, task.payload.as_ref(), None));

@@ -48,7 +48,12 @@ impl Account {
             let help = "name the validator's api.token with --token-file FILE or UNSPLIT_TOKEN_FILE";
             return Err(Failure::refused("an order is a write and needs the validator's token", help));
         }
-        Ok(Self { id: key.public().to_string(), key, client: Client::of(global)?, chain: None })
+        Ok(Self::of(key, Client::of(global)?))
+    }
+
+    /// The account of a key, through this validator.
+    pub(crate) fn of(key: SecretKey, client: Client) -> Self {
+        Self { id: key.public().to_string(), key, client, chain: None }
     }
 
     fn of_devnet(record: Record, global: &Global) -> Result<Self, Failure> {
@@ -56,7 +61,7 @@ impl Account {
         let token = read_token(global.token_file.as_deref().unwrap_or(&node.token_file))?;
         let client = Client::at(&node.api, global)?.with_token(token);
         let key = keys::load(&record.dir.join("accounts/a0.key"))?;
-        Ok(Self { id: key.public().to_string(), key, client, chain: Some(record.chain_id) })
+        Ok(Self { chain: Some(record.chain_id), ..Self::of(key, client) })
     }
 
     /// Whether the key may sign for this chain.

@@ -1,5 +1,7 @@
 //! Work goes on where validators end: each task is done, once, by whoever is left.
 
+use std::collections::BTreeMap;
+
 use rustix::process::Signal;
 
 use crate::{
@@ -37,19 +39,29 @@ fn what_a_killed_validator_held_is_done_by_others_under_greater_tokens_and_once(
     let holder = leased.iter().filter_map(|task| task.holder.clone()).find(|name| name != "n0").expect("all have some");
     kill(devnet.row(&holder).pid.expect("it runs"), Signal::KILL);
     until(SOON, "it is dead", || devnet.row(&holder).is_dead().then_some(()));
-    // It cannot have said anything about these, and never will.
-    let held: Vec<Task> = work::list(&world, &node, &format!("--state leased --holder {holder}"));
-    assert!(!held.is_empty(), "{leased:?}");
+    let held = work::list(&world, &node, &format!("--state leased --holder {holder}"));
 
     work::run(&world, &format!("{submit} --wait")).ok();
     let tasks = work::list(&world, &node, "");
     work::assert_each_done_once(&node, &tasks);
-    let tasks = work::by_id(tasks);
+    assert_moved(&held, &work::by_id(tasks));
+}
+
+/// What dead validators held was done by others under later leases; all but what they had finished, and said so, just
+/// before they died.
+#[track_caller]
+fn assert_moved(held: &[Task], tasks: &BTreeMap<String, Task>) {
+    let mut moved = 0;
     for before in held {
         let after = &tasks[&before.id];
-        assert!(after.holder.as_deref() != Some(holder.as_str()), "{before:?} {after:?}");
+        if after.holder == before.holder {
+            assert_eq!(after.token, before.token, "the dead get no new leases: {before:?} {after:?}");
+            continue;
+        }
         assert!(after.token > before.token && after.attempts > before.attempts, "{before:?} {after:?}");
+        moved += 1;
     }
+    assert!(moved > 0, "they died with work in their hands: {held:?}");
 }
 
 #[test]
@@ -64,10 +76,9 @@ fn a_workload_survives_the_death_of_the_whole_network_and_each_task_is_done_once
     devnet.run("fault crash n0 n1 n2 n3").ok();
     devnet.wait_for_all("all are dead", |row| row.height.is_none());
     devnet.run("restart all").ok();
-    // It has seen its validator go and come back, or it has given up; either way the next one finds what is left.
+    // Its validator came back, or it has given up before; either way the next one finds what is left.
     let first = work::ended(&mut first);
     assert!(matches!(first.code, Some(0 | 4)), "{first:?}");
-    assert!(first.err.contains("does not answer"), "{}", first.err);
     work::run(&world, &format!("{submit} --wait")).ok();
     let tasks = work::list(&world, &node, "");
     assert_eq!(tasks.len(), 300);
@@ -107,7 +118,6 @@ fn ten_validators_of_which_three_are_killed_under_load_do_each_of_300_tasks_once
     }
     devnet.wait_for_all("the killed are dead", |row| row.is_dead() == victims.contains(&row.name.as_str()));
     let held = victims.map(|name| work::list(&world, &node, &format!("--state leased --holder {name}"))).concat();
-    assert!(!held.is_empty(), "they died with work in their hands");
     let ran = work::ended(&mut first);
     println!("{}", ran.out);
     ran.ok();
@@ -115,11 +125,7 @@ fn ten_validators_of_which_three_are_killed_under_load_do_each_of_300_tasks_once
     assert_eq!(tasks.len(), 300);
     work::assert_each_done_once(&node, &tasks);
     let tasks = work::by_id(tasks);
-    for before in held {
-        let after = &tasks[&before.id];
-        let holder = after.holder.as_deref().expect("it is done");
-        assert!(!victims.contains(&holder) && after.token > before.token, "{before:?} {after:?}");
-    }
+    assert_moved(&held, &tasks);
     // And all agree.
     let rows = devnet.rows();
     for row in rows.iter().filter(|row| !row.is_dead()) {

@@ -73,7 +73,7 @@ impl Application {
                 // Ancestors may have to come from peers; finality may get there first.
                 let moved = pin!(self.ledger.applied.reach(applied + 1));
                 match select(pin!(self.replay(parent, ancestry.clone())), moved).await {
-                    Either::Left((Replayed::State(state), _)) => return Some(state),
+                    Either::Left((Replayed::State(state), _)) => return Some(*state),
                     Either::Left((Replayed::Invalid, _)) => return None,
                     Either::Left((Replayed::OutOfReach, moved)) => moved.await,
                     Either::Right(_) => {}
@@ -109,7 +109,7 @@ impl Application {
                 }
             };
         }
-        Replayed::State(state)
+        Replayed::State(Box::new(state))
     }
 
     /// Waits until it is time for a block after `parent`.
@@ -145,7 +145,7 @@ impl Application {
 }
 
 enum Replayed {
-    State(State),
+    State(Box<State>),
     Invalid,
     OutOfReach,
 }

@@ -15,9 +15,7 @@ use api::{
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
-use ledger::{
-    Decode as _, Hash, Height, Kind, State, Submission, Transaction, TransactionError, TxId, faults, quorum,
-};
+use ledger::{Decode as _, Hash, Height, Kind, State, Submission, Transaction, TransactionError, TxId, faults, quorum};
 use sentinel::why::{self, Scene};
 use std::{
     collections::BTreeSet,
@@ -448,7 +446,9 @@ fn refusal(refused: &Refused) -> Refusal {
             TransactionError::NonceUnused { .. } => ("nonce_unused", Invalid, "sign it with nonce 0"),
             TransactionError::AccountEmpty => ("account_empty", Conflict, "fund the account first"),
             TransactionError::TaskField { .. } => ("bad_task", Invalid, "mend that field and sign again"),
-            TransactionError::ExpiresTooLate { .. } => ("expires_too_late", Invalid, "sign again with an earlier expiry"),
+            TransactionError::ExpiresTooLate { .. } => {
+                ("expires_too_late", Invalid, "sign again with an earlier expiry")
+            }
             TransactionError::TaskDeadline { .. } => ("deadline_passed", Conflict, "sign again with a later deadline"),
             TransactionError::TaskExists { .. } => {
                 ("task_exists", Conflict, "choose another id; the same task is not done twice")
@@ -461,7 +461,9 @@ fn refusal(refused: &Refused) -> Refusal {
             TransactionError::TaskFinished { .. } => ("task_finished", Conflict, "there is nothing left to cancel"),
             TransactionError::LeaseStale { .. } => ("stale_lease", Conflict, "drop it: the lease is over"),
             TransactionError::LeaseAhead { .. } => ("lease_ahead", Conflict, "submit it again in a moment"),
-            TransactionError::NotTheHolder { .. } => ("not_the_holder", Conflict, "only the holder of a lease speaks of it"),
+            TransactionError::NotTheHolder { .. } => {
+                ("not_the_holder", Conflict, "only the holder of a lease speaks of it")
+            }
             TransactionError::RenewalTooEarly { .. } => ("renewal_too_early", Conflict, "renew it later"),
         },
         Refused::Stale(_) => ("stale_lease", Conflict, "drop it: the lease is over"),

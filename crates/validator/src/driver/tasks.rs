@@ -263,7 +263,8 @@ fn unknown(id: &str) -> Refusal {
     Refusal {
         code: "task_not_found",
         detail: format!("no task {id} is known here; finished ones are forgotten after a while, blocks keep them"),
-        help: "check the id, and the account if several use it; one that is not final yet is found by id and account".into(),
+        help: "check the id, and the account if several use it; one that is not final yet is found by id and account"
+            .into(),
         class: RefusalClass::NotFound,
     }
 }

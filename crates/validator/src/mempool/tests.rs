@@ -138,8 +138,7 @@ fn a_transaction_that_expires_a_good_deal_later_replaces_the_one_with_its_nonce(
 #[test]
 fn replacing_comes_to_an_end() {
     let last = 1 + REPLACE_UNTIL;
-    let (_, outcomes) =
-        offered(&[transfer(1, 0, 5), transfer_until(1, 0, 6, last + 1), transfer_until(1, 0, 6, last)]);
+    let (_, outcomes) = offered(&[transfer(1, 0, 5), transfer_until(1, 0, 6, last + 1), transfer_until(1, 0, 6, last)]);
     assert_eq!(outcomes[1..], [Err(Refused::NonceTaken(Nonce(0))), Ok(Taken::New)]);
 }
 
