@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(task_line(tasks), "tasks 1 pending, 2 leased, 3 done, 4 failed");
         assert!(task_line(TaskCounts { cancelled: 5, ..tasks }).ends_with("4 failed, 5 cancelled"));
         let busy = NodeRow { name: "n0".into(), leases: 64, ..NodeRow::default() };
-        assert!(node_table(&[busy]).contains(" 64 "));
+        assert!(node_table(&[busy]).ends_with(" 64"), "the rest of the row is empty");
     }
 
     #[test]

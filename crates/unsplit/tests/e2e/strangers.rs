@@ -36,7 +36,7 @@ fn bad_transactions_are_refused_by_name_and_good_ones_are_final_once() {
     check(&node, b"nonsense", 422, "malformed");
     check(&node, &bytes[..bytes.len() - 1], 422, "malformed");
     check(&node, &[bytes.clone(), vec![0]].concat(), 422, "malformed");
-    check(&node, &vec![0; 65 * 1024], 413, "too_large");
+    check(&node, &vec![0; 71 * 1024], 413, "too_large");
     check(&node, &encoded(&transfer(&key, "other-chain".parse().expect("a chain id"), 0)), 422, "wrong_chain");
     check(&node, &encoded(&transfer_until(&key, chain.clone(), 0, 1)), 409, "expired");
     check(&node, &encoded(&Transaction { signature: Signature([9; 64]), ..good.clone() }), 422, "bad_signature");

@@ -22,6 +22,7 @@ pub(crate) struct Task {
     pub(crate) holder: Option<String>,
     pub(crate) token: Option<u64>,
     pub(crate) attempts: u32,
+    pub(crate) finished_height: Option<u64>,
     pub(crate) reason: Option<String>,
 }
 
@@ -94,7 +95,9 @@ pub(crate) fn wait_for(world: &World, node: &Node, state: &str, count: usize) ->
 pub(crate) fn assert_each_done_once(node: &Node, tasks: &[Task]) {
     let mut completions: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
     let mut submissions: BTreeMap<String, usize> = BTreeMap::new();
-    let tip = until(PATIENCE, "a height", || node.height());
+    // The status lags behind the tasks a little, and what comes after the last of them is of interest too.
+    let last = tasks.iter().filter_map(|task| task.finished_height).max().expect("some are finished");
+    let tip = until(PATIENCE, "the last of them", || node.height().filter(|height| *height > last));
     for height in 1..=tip {
         let block = node.block(height);
         for transaction in block["transactions"].as_array().expect("transactions") {
