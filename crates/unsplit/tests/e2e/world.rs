@@ -156,11 +156,18 @@ impl Drop for World {
         if std::thread::panicking() {
             show_logs(&self.dir);
         }
-        // The holder of a devnet starts nobody again, but a command under way might.
-        for _ in 0..3 {
-            for pid in self.processes() {
+        // The holder of a devnet starts nobody again, but a command under way might. And who is killed while the disk is
+        // busy keeps its ports until that is over: the next test needs them.
+        let deadline = Instant::now() + COMMAND_PATIENCE;
+        loop {
+            let left = self.processes();
+            if left.is_empty() || Instant::now() > deadline {
+                break;
+            }
+            for pid in left {
                 let _ = kill_process(pid, Signal::KILL);
             }
+            pause();
         }
         if let Some(disk) = &self.mounted {
             let _ = Command::new("umount").arg("-l").arg(disk).status();
