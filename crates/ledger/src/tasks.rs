@@ -46,8 +46,9 @@ const LEASED_PER_BLOCK_MAX: usize = 4_096;
 /// How many pending tasks that nobody can take yet are passed over to find one that somebody can.
 const PASSED_OVER_MAX: usize = 64;
 
-/// A lease runs out when its time *and* its height have passed, at one block for each so many milliseconds: after a halt,
-/// in which no holder can say anything, each has this many blocks to say it.
+/// A lease runs out when its time *and* its height have passed, at one block for each so many milliseconds. Blocks come
+/// faster than that: the height protects holders in a halt that begins within so many blocks of the lease, and not yet in
+/// one that begins later.
 const LEASE_MS_PER_BLOCK: u32 = 1_000;
 
 /// The fewest blocks of a lease.

@@ -88,6 +88,7 @@ fn summary(report: &Report) -> String {
             counted(usize::try_from(report.restarts).unwrap_or(usize::MAX), "restart"),
         ),
     ];
+    lines.push(format!("  {}", report.tasks));
     if let (Some(resumed), Some(converged)) = (report.resumed_s, report.converged_s) {
         lines.push(format!("  healed: next block after {resumed:.1} s, all at one state after {converged:.1} s"));
     }
@@ -148,6 +149,8 @@ fn add(total: &mut SweepReport, one: SweepReport) {
     total.simulated_s += one.simulated_s;
     total.finalized += one.finalized;
     total.restarts += one.restarts;
+    total.tasks += one.tasks;
+    total.tasks_finished_s_max = total.tasks_finished_s_max.max(one.tasks_finished_s_max);
     total.converged_s_max = total.converged_s_max.max(one.converged_s_max);
     total.failures.extend(one.failures);
 }
@@ -192,6 +195,7 @@ fn sweep_summary(report: &SweepReport) -> String {
         pace(report.blocks, report.simulated_s, report.wall_s),
         report.finalized,
     )];
+    lines.push(format!("  {}", report.tasks));
     for failure in &report.failures {
         lines.push(format!("seed {:#x} FAILED", failure.seed));
         if failure.violations.is_empty() {
@@ -257,9 +261,12 @@ mod tests {
         let mut total = simulator::sweep(&scenario, [], 1);
         let mut one = total.clone();
         (one.seeds, one.violations, one.blocks, one.converged_s_max) = (1, 2, 30, 4.0);
+        (one.tasks.done, one.tasks_finished_s_max) = (5, 6.0);
         add(&mut total, one.clone());
         add(&mut total, one);
         assert_eq!((total.seeds, total.violations, total.blocks), (2, 4, 60));
+        assert_eq!(total.tasks.done, 10);
         assert!((total.converged_s_max - 4.0).abs() < f64::EPSILON);
+        assert!((total.tasks_finished_s_max - 6.0).abs() < f64::EPSILON);
     }
 }
