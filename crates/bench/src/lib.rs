@@ -1,0 +1,36 @@
+//! Measure the deciders against their bounds and their peers, in one run.
+//!
+//! Every figure is measured when the command runs; ratios are against a peer or a bound of the same run. Whatever is
+//! simulated repeats from its seed.
+//!
+//! - `report`: what a benchmark says, for people and for programs
+//! - `random`: numbers from one seed
+
+#![forbid(unsafe_code)]
+
+pub mod random;
+pub mod report;
+
+pub use report::{Cell, Report};
+
+/// What can be measured.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Verb {}
+
+/// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// What is wrong, and where.
+    pub message: String,
+    /// How to mend it.
+    pub help: String,
+}
+
+/// Measures.
+///
+/// # Errors
+/// See [`Failure`].
+pub fn run(verb: &Verb) -> Result<Report, Failure> {
+    match *verb {}
+}
