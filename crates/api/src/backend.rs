@@ -1,7 +1,8 @@
 //! What a validator hands to its API, and what it is asked in return.
 
 use crate::{
-    AccountView, BlockView, Cut, CutRequest, EventLog, Snapshot, TaskState, TaskView, Tasks, TransactionStatus,
+    AccountView, Affliction, BalanceView, BlockView, Cut, CutRequest, EventLog, NodeView, Snapshot, TaskState,
+    TaskView, Tasks, TransactionStatus,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -72,6 +73,32 @@ pub enum Request {
         /// An account never used has balance 0 and nonce 0.
         reply: oneshot::Sender<AccountView>,
     },
+    /// Show a validator, and why it stands as it does.
+    Node {
+        /// Its name.
+        name: String,
+        /// Refused if there is none of that name.
+        reply: oneshot::Sender<Result<NodeView, Refusal>>,
+    },
+    /// Finish what is leased here and take no more, or take tasks again.
+    Drain {
+        /// Which of the two.
+        drained: bool,
+        /// The transaction that says so, or why there is none.
+        reply: oneshot::Sender<Result<TransactionStatus, Refusal>>,
+    },
+    /// Say how the work is spread.
+    Balance {
+        /// As of the newest finalized block.
+        reply: oneshot::Sender<BalanceView>,
+    },
+    /// Be ill for a while.
+    Afflict {
+        /// How and how long.
+        affliction: Affliction,
+        /// The same when it is in force, or why it is not.
+        reply: oneshot::Sender<Result<Affliction, Refusal>>,
+    },
     /// Drop messages of some peers for a while.
     Cut {
         /// Whose and how long.
@@ -84,9 +111,9 @@ pub enum Request {
         /// Oldest first.
         reply: oneshot::Sender<Vec<Cut>>,
     },
-    /// End a cut.
+    /// End a cut, or all faults.
     Heal {
-        /// Which one; all if absent.
+        /// Which cut; all, and all ailments, if absent.
         id: Option<u64>,
         /// How many were ended.
         reply: oneshot::Sender<usize>,

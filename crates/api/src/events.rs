@@ -129,7 +129,7 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 10] = [
+    pub const NAMES: [&str; 12] = [
         "finalized",
         "finality_changed",
         "node_heard",
@@ -138,6 +138,8 @@ impl EventKind {
         "peer_blocked",
         "fault_injected",
         "fault_ended",
+        "node_ailing",
+        "standing_changed",
         "task_changed",
         "commit_rejected",
     ];
@@ -153,6 +155,8 @@ impl EventKind {
             Self::PeerBlocked { .. } => "peer_blocked",
             Self::FaultInjected { .. } => "fault_injected",
             Self::FaultEnded { .. } => "fault_ended",
+            Self::NodeAiling { .. } => "node_ailing",
+            Self::StandingChanged { .. } => "standing_changed",
             Self::TaskChanged { .. } => "task_changed",
             Self::CommitRejected { .. } => "commit_rejected",
         }
@@ -162,7 +166,7 @@ impl EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Duty, Finality, TaskState};
+    use crate::{Duty, Finality, Standing, TaskState};
     use futures::FutureExt as _;
 
     fn log(capacity: usize, events: u64) -> EventLog {
@@ -247,6 +251,15 @@ mod tests {
             EventKind::PeerBlocked { node: text(), component: text(), grounds: text(), ttl_ms: 1 },
             EventKind::FaultInjected { fault: text() },
             EventKind::FaultEnded { fault: text() },
+            EventKind::NodeAiling { node: text(), ailments: vec![] },
+            EventKind::StandingChanged {
+                node: text(),
+                standing: Standing::Trial,
+                reason: None,
+                accusers: vec![],
+                network_event: false,
+                height: 1,
+            },
             EventKind::TaskChanged {
                 number: 1,
                 id: text(),

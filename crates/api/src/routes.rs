@@ -1,6 +1,7 @@
 //! Which question goes where?
 
 mod devnet;
+mod nodes;
 mod stream;
 mod tasks;
 mod transactions;
@@ -9,7 +10,7 @@ pub use tasks::{SUBMISSIONS_BYTES_MAX, SUBMISSIONS_MAX};
 pub use transactions::TRANSACTION_BYTES_MAX;
 
 use crate::{
-    AccountView, Backend, BlockAt, BlockView, Nodes, Problem, Request, Settings, Snapshot, Status, Why, guard, hex,
+    AccountView, Backend, BlockAt, BlockView, Problem, Request, Settings, Snapshot, Status, Why, guard, hex,
     openapi::{Asked, Found, Shown, openapi},
     problem,
 };
@@ -126,7 +127,11 @@ fn everywhere() -> OpenApiRouter<Arc<Window>> {
         .routes(routes!(status))
         .routes(routes!(snapshot))
         .routes(routes!(why))
-        .routes(routes!(nodes))
+        .routes(routes!(nodes::list))
+        .routes(routes!(nodes::show))
+        .routes(routes!(nodes::drain))
+        .routes(routes!(nodes::undrain))
+        .routes(routes!(nodes::balance))
         .routes(routes!(block))
         .routes(routes!(account))
         .routes(routes!(transactions::submit))
@@ -142,7 +147,10 @@ fn everywhere() -> OpenApiRouter<Arc<Window>> {
 }
 
 fn devnet() -> OpenApiRouter<Arc<Window>> {
-    OpenApiRouter::default().routes(routes!(devnet::cuts, devnet::cut, devnet::heal_all)).routes(routes!(devnet::heal))
+    OpenApiRouter::default()
+        .routes(routes!(devnet::cuts, devnet::cut, devnet::heal_all))
+        .routes(routes!(devnet::heal))
+        .routes(routes!(devnet::afflict))
 }
 
 /// This validator in one screen.
@@ -169,14 +177,6 @@ async fn snapshot(State(window): State<Arc<Window>>) -> Response {
 ))]
 async fn why(State(window): State<Arc<Window>>) -> Response {
     Json(&window.snapshot().why).into_response()
-}
-
-/// Every validator, as this one sees it.
-#[utoipa::path(get, path = "/api/v1/nodes", tag = "state", responses(
-    (status = 200, description = "As of the last change.", body = Nodes), Shown
-))]
-async fn nodes(State(window): State<Arc<Window>>) -> Json<Nodes> {
-    Json(Nodes { schema: "unsplit.nodes/1".to_string(), nodes: window.snapshot().nodes.clone() })
 }
 
 /// A finalized block.

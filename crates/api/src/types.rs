@@ -2,8 +2,10 @@
 //!
 //! Every top-level document carries a `schema` tag; within a major version only additions are made.
 
+mod nodes;
 mod tasks;
 
+pub use nodes::*;
 pub use tasks::*;
 
 use serde::{Deserialize, Serialize};
@@ -89,47 +91,6 @@ pub struct Status {
     pub tasks: TaskCounts,
     /// One sentence: why the state is what it is.
     pub why: String,
-}
-
-/// One row of `GET /api/v1/nodes`: a validator as this one sees it. Unreachable validators are rows too.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
-pub struct NodeRow {
-    /// Name from the genesis file.
-    pub name: String,
-    /// Public key, hex.
-    pub key: String,
-    /// Peer-to-peer address.
-    pub address: String,
-    /// Region from the genesis file.
-    pub region: String,
-    /// Whether this row is the answering validator itself.
-    pub me: bool,
-    /// Whether it was heard within the silence limit.
-    pub reachable: bool,
-    /// Milliseconds since it was last heard; absent when never heard.
-    pub silent_ms: Option<u64>,
-    /// Since when it is missing, milliseconds since the Unix epoch.
-    pub missing_since_ms: Option<u64>,
-    /// What it says about its duty; absent when never heard.
-    pub duty: Option<Duty>,
-    /// The height it reported last.
-    pub height: Option<u64>,
-    /// The version it reported last.
-    pub version: Option<String>,
-    /// Why it cannot be used, when that is known (for example another protocol version).
-    pub problem: Option<String>,
-    /// Tasks leased to it.
-    #[serde(default)]
-    pub leases: u64,
-}
-
-/// `GET /api/v1/nodes`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
-pub struct Nodes {
-    /// `unsplit.nodes/1`.
-    pub schema: String,
-    /// In genesis order.
-    pub nodes: Vec<NodeRow>,
 }
 
 /// `GET /api/v1/why`: one explanation of the present state.
@@ -347,6 +308,28 @@ pub enum EventKind {
     FaultEnded {
         /// What it did.
         fault: String,
+    },
+    /// What ails a validator that is heard, as this one sees it, is another thing now.
+    NodeAiling {
+        /// Its name.
+        node: String,
+        /// What ails it now, the gravest first; nothing when it is well again.
+        ailments: Vec<AilmentView>,
+    },
+    /// Enough validators said of another that it does not do its work, or it is back.
+    StandingChanged {
+        /// Its name.
+        node: String,
+        /// How it stands now.
+        standing: Standing,
+        /// Of what class the suspicions are, when it does not do its work.
+        reason: Option<String>,
+        /// Who said so.
+        accusers: Vec<String>,
+        /// Whether so many were accused at once that it counts as an event of the network.
+        network_event: bool,
+        /// The block that changed it.
+        height: u64,
     },
     /// A task was submitted, or stands elsewhere now.
     TaskChanged {

@@ -6,7 +6,7 @@ mod frames;
 
 use std::{collections::HashMap, time::Duration};
 
-use api::{Duty, Event, EventKind, TaskState};
+use api::{AilmentView, Duty, Event, EventKind, Standing, TaskState};
 use jiff::Timestamp;
 use reqwest::Response;
 use tokio::time::{sleep, timeout};
@@ -181,6 +181,25 @@ fn clock(ms: u64) -> String {
     time.map_or_else(|| format!("{ms} ms"), |time| time.strftime("%H:%M:%S%.3f UTC").to_string())
 }
 
+fn ailing(node: &str, ailments: &[AilmentView]) -> String {
+    if ailments.is_empty() {
+        return format!("{node} is well again");
+    }
+    let ailments: Vec<String> = ailments.iter().map(|ailment| format!("{}: {}", ailment.what, ailment.measured)).collect();
+    format!("{node} is ill, {}", ailments.join("; "))
+}
+
+fn standing_changed(standing: Standing, reason: Option<&str>, accusers: &[String], network_event: bool) -> String {
+    match standing {
+        Standing::Active => "is active".into(),
+        Standing::Trial => "is back, on trial".into(),
+        Standing::Unresponsive => {
+            let event = if network_event { ", with so many others that it is the network's doing" } else { "" };
+            format!("is unresponsive ({}), say {}{event}", reason.unwrap_or("?"), accusers.join(" "))
+        }
+    }
+}
+
 fn sentence(kind: &EventKind) -> String {
     match kind {
         EventKind::Finalized { height, transactions, .. } => {
@@ -193,6 +212,11 @@ fn sentence(kind: &EventKind) -> String {
         EventKind::DutyChanged { duty: Duty::Observing, reason } => format!("observes and signs nothing: {reason}"),
         EventKind::PeerBlocked { node, component, grounds, ttl_ms } => {
             format!("{node} is cut off by {component} for {} ({grounds})", span(*ttl_ms))
+        }
+        EventKind::NodeAiling { node, ailments } => ailing(node, ailments),
+        EventKind::StandingChanged { node, standing, reason, accusers, network_event, height } => {
+            let change = standing_changed(*standing, reason.as_deref(), accusers, *network_event);
+            format!("{node} {change} (block {height})")
         }
         EventKind::FaultInjected { fault } => format!("fault: {fault}"),
         EventKind::FaultEnded { fault } => format!("fault ended: {fault}"),

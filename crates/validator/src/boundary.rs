@@ -2,7 +2,8 @@
 //!
 //! Every peer-to-peer channel passes here, in both directions:
 //! - the *barrier*: a message leaves only when every vote signed so far is durable in the [`Guard`]. Votes, certificates
-//!   and backfill can all carry our signature, so the barrier stands before every channel rather than before votes;
+//!   and backfill can all carry our signature, so the barrier stands before every channel on which a vote could leave,
+//!   rather than before votes. Rows and probes hold none: on a disk that hangs they still say that this validator is there;
 //! - *cuts*: faults injected on a devnet, by peer and direction, each with a deadline;
 //! - *presence*: when each peer was last heard, whatever it said.
 
@@ -76,6 +77,21 @@ impl Boundary {
         context.spawn(move |_| send_when_durable(guard, late, inbox));
         let outbound = Outbound { clock: clock.clone(), inner: sender, boundary: self.clone(), waiting };
         (outbound, Inbound { clock, inner: receiver, boundary: self.clone() })
+    }
+
+    /// Wraps both ends of a channel on which no vote can leave: there is no barrier before it.
+    pub fn pass<E, S, R>(&self, context: E, (sender, receiver): (S, R)) -> (Unbarred<E, S>, Inbound<E, R>)
+    where
+        E: Clock,
+    {
+        let clock = Arc::new(context);
+        let outbound = Unbarred { clock: clock.clone(), inner: sender, boundary: self.clone() };
+        (outbound, Inbound { clock, inner: receiver, boundary: self.clone() })
+    }
+
+    /// See [`Guard::disk_latency`].
+    pub fn disk_latency(&self) -> Duration {
+        self.guard.disk_latency()
     }
 
     /// When `peer` was last heard on any channel.
@@ -250,6 +266,35 @@ impl<S: LimitedSender<PublicKey = PublicKey>> CheckedSender for Checked<'_, S> {
             Ok(()) => Unreliable::Outcome(Feedback::Ok),
             Err(_) => Unreliable::Rejected,
         }
+    }
+}
+
+/// The sending end of a channel without a barrier.
+pub struct Unbarred<E, S> {
+    clock: Arc<E>,
+    inner: S,
+    boundary: Boundary,
+}
+
+impl<E, S: Clone> Clone for Unbarred<E, S> {
+    fn clone(&self) -> Self {
+        Self { clock: self.clock.clone(), inner: self.inner.clone(), boundary: self.boundary.clone() }
+    }
+}
+
+impl<E, S> std::fmt::Debug for Unbarred<E, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unbarred").finish_non_exhaustive()
+    }
+}
+
+impl<E: Clock, S: commonware_p2p::Sender<PublicKey = PublicKey>> LimitedSender for Unbarred<E, S> {
+    type PublicKey = PublicKey;
+    type Checked<'a> = S::Checked<'a>;
+
+    fn check(&mut self, recipients: Recipients<PublicKey>) -> Result<Self::Checked<'_>, SystemTime> {
+        let recipients = self.boundary.reachable(recipients, self.clock.current());
+        self.inner.check(recipients)
     }
 }
 

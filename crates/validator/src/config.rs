@@ -37,6 +37,8 @@ pub struct Config {
     pub network: Network,
     /// Agreement.
     pub consensus: Consensus,
+    /// Who is there, and well.
+    pub health: Health,
     /// Transactions that wait.
     pub mempool: Mempool,
     /// Tasks.
@@ -59,6 +61,7 @@ impl Default for Config {
             key_file: PathBuf::new(),
             network: Network::default(),
             consensus: Consensus::default(),
+            health: Health::default(),
             mempool: Mempool::default(),
             worker: Worker::default(),
             store: Store::default(),
@@ -131,6 +134,38 @@ impl Default for Consensus {
             skip_timeout: Duration::from_secs(4),
             // Also what the first block after a heal waits for: the halted view ends when nullify votes meet again.
             retry: Duration::from_millis(500),
+        }
+    }
+}
+
+/// `[health]`: how others are watched. The detector tunes itself; what is set here bounds it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Health {
+    /// How often this validator says that it is there, and expects the others to.
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat_interval: Duration,
+    /// Silence that is too long whatever was learned: an upper bound of the detector.
+    #[serde(deserialize_with = "duration")]
+    pub heartbeat_timeout: Duration,
+    /// Work with a known answer that is not done after so long counts as failed.
+    #[serde(deserialize_with = "duration")]
+    pub challenge_timeout: Duration,
+    /// So many such failures in a row and the executor counts as wedged.
+    pub max_consecutive_failures: u32,
+    /// How many mistakes are allowed: the detector is as fast as this budget lets it be.
+    pub false_suspicions_per_node_year: u32,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_millis(500),
+            heartbeat_timeout: Duration::from_secs(60),
+            // A small product: it is done in a millisecond by an executor that works.
+            challenge_timeout: Duration::from_secs(5),
+            max_consecutive_failures: 3,
+            false_suspicions_per_node_year: 1,
         }
     }
 }
@@ -354,8 +389,9 @@ impl Config {
     /// Whether the values are within bounds and fit each other.
     pub fn check(&self) -> Result<(), ConfigError> {
         let problem = self.problem_at_top().or_else(|| self.network.problem()).or_else(|| self.consensus.problem());
-        let problem = problem.or_else(|| self.mempool.problem()).or_else(|| self.store.problem());
-        let problem = problem.or_else(|| self.worker.problem()).or_else(|| self.api.problem());
+        let problem = problem.or_else(|| self.health.problem()).or_else(|| self.mempool.problem());
+        let problem =
+            problem.or_else(|| self.store.problem()).or_else(|| self.worker.problem()).or_else(|| self.api.problem());
         let problem = problem.or_else(|| self.problem_between());
         problem.map_or(Ok(()), |problem| Err(ConfigError::Invalid { file: None, problem }))
     }
@@ -428,6 +464,31 @@ impl Consensus {
         })
         .or_else(|| below("certification_timeout", self.certification_timeout, "skip_timeout", self.skip_timeout))
         .or_else(|| below("retry", self.retry, "skip_timeout", self.skip_timeout))
+    }
+}
+
+impl Health {
+    fn problem(&self) -> Option<String> {
+        let interval = self.heartbeat_interval;
+        if let Some(problem) = within("health.heartbeat_interval", interval, "100ms", "10s") {
+            return Some(problem);
+        }
+        if self.heartbeat_timeout < 3 * interval {
+            let (timeout, interval) = (friendly(self.heartbeat_timeout), friendly(interval));
+            return Some(format!(
+                "health.heartbeat_timeout ({timeout}) must be at least three times heartbeat_interval ({interval}): it bounds \
+                 the detector and does not replace it"
+            ));
+        }
+        let each = [
+            ("max_consecutive_failures", self.max_consecutive_failures),
+            ("false_suspicions_per_node_year", self.false_suspicions_per_node_year),
+        ];
+        if let Some((key, _)) = each.into_iter().find(|(_, value)| *value == 0) {
+            return Some(format!("health.{key} (0) must be at least 1: without any mistake nothing can be detected"));
+        }
+        within("health.challenge_timeout", self.challenge_timeout, "1s", "120s")
+            .or_else(|| within("health.heartbeat_timeout", self.heartbeat_timeout, "1s", "1h"))
     }
 }
 
@@ -715,6 +776,14 @@ certification_timeout = "2s"       # from the start of a view to its notarizatio
 skip_timeout = "4s"                # a leader inactive for so long is skipped at once; more than certification_timeout
 retry = "500ms"                    # a vote to give up a view is repeated so often; less than skip_timeout
 
+# Others are watched by a detector that tunes itself to a budget of mistakes; the rest bounds it.
+[health]
+heartbeat_interval = "500ms"       # how often validators say that they are there
+heartbeat_timeout = "60s"          # silence that is too long whatever was learned
+challenge_timeout = "5s"           # for work with a known answer, which a validator gives itself; at most 120s
+max_consecutive_failures = 3       # of such work, and the executor counts as wedged
+false_suspicions_per_node_year = 1 # the detector is as fast as this budget lets it be
+
 [mempool]
 transactions_max = 20000
 bytes_max = "16MiB"
@@ -892,6 +961,16 @@ mod tests {
         check_edge(&["mempool.per_account_max=1"], &["mempool.per_account_max=0"], "must be from 1 to");
         check_edge(&["mempool.per_account_max=20000"], &["mempool.per_account_max=20001"], "must be from 1 to");
         check_edge(&["mempool.bytes_max=1MiB"], &["mempool.bytes_max=1023KiB"], "at least 1MiB");
+    }
+
+    #[test]
+    fn the_bounds_of_health_leave_room_for_the_detector() {
+        check_edge(&["health.heartbeat_interval=100ms"], &["health.heartbeat_interval=99ms"], "100ms");
+        check_edge(&["health.heartbeat_timeout=1500ms"], &["health.heartbeat_timeout=1499ms"], "three times");
+        check_edge(&["health.challenge_timeout=120s"], &["health.challenge_timeout=121s"], "120s");
+        check_edge(&["health.max_consecutive_failures=1"], &["health.max_consecutive_failures=0"], "at least 1");
+        let budget = |n| format!("health.false_suspicions_per_node_year={n}");
+        check_edge(&[&budget(1)], &[&budget(0)], "at least 1");
     }
 
     #[test]

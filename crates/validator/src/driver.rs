@@ -1,7 +1,7 @@
 //! Event in, decision, act.
 //!
-//! One task owns what a validator knows: it takes finalized blocks, requests, beacons and gossip one at a time, applies or
-//! answers them, and publishes a snapshot. It never waits for a peer.
+//! One task owns what a validator knows: it takes finalized blocks, requests and gossip one at a time, applies or answers
+//! them, looks at what the watch sees, and publishes a snapshot. It never waits for a peer.
 
 mod answers;
 mod start;
@@ -19,7 +19,8 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    wire::{Beacon, GOSSIP_BYTES_MAX, Gossip},
+    watch::{Own, Sight, Sights},
+    wire::{GOSSIP_BYTES_MAX, Gossip},
     worker::{Finished, Worker},
 };
 use api::{Duty, EventKind, EventLog, Finality, Request, Snapshot};
@@ -42,11 +43,8 @@ use std::{
 };
 use tracing::{debug, error, info, warn};
 
-/// How often beacons are sent and silence is judged.
+/// How often tasks are followed and a snapshot is published while nothing happens.
 const TICK: Duration = Duration::from_millis(500);
-
-/// A peer that was not heard for so long is missing: three beacons.
-pub const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 
 /// New transactions wait at most so long to be gossiped together.
 const GOSSIP_EVERY: Duration = Duration::from_millis(10);
@@ -100,6 +98,8 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
     pub marshal: Mailbox<Scheme, Standard<Block>>,
     /// The newest view seen.
     pub view: Progress,
+    /// What the watch sees of the others.
+    pub(crate) sights: Sights,
     /// What happens.
     pub events: EventLog,
     /// What is shown.
@@ -107,24 +107,21 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
 }
 
 /// What comes in.
-pub struct Inputs<RB, RG> {
+pub struct Inputs<RG> {
     /// Finalized blocks.
     pub deliveries: mpsc::UnboundedReceiver<Delivery>,
     /// From the API.
     pub requests: mpsc::Receiver<Request>,
-    /// Beacons of peers.
-    pub beacons: RB,
     /// Transactions of peers.
     pub gossip: RG,
     /// What came out of tasks.
     pub finished: mpsc::Receiver<Finished>,
 }
 
-/// A peer as the driver sees it.
-#[derive(Clone, Debug, Default)]
+/// A validator as the driver saw it last; the place of this one means nothing.
+#[derive(Clone, Debug)]
 struct Peer {
-    beacon: Option<Beacon>,
-    heard: bool,
+    sight: Sight,
     missing_since: Option<SystemTime>,
 }
 
@@ -167,14 +164,13 @@ impl Gauges {
 }
 
 /// See the module.
-pub struct Driver<E, B, SB, SG>
+pub struct Driver<E, B, SG>
 where
     B: Blocker<PublicKey = PublicKey> + Sync,
 {
     context: E,
     settings: Settings,
     parts: Parts<B>,
-    beacons: SB,
     gossip: SG,
     peers: Vec<Peer>,
     started: SystemTime,
@@ -193,23 +189,16 @@ where
     gauges: Gauges,
 }
 
-impl<E, B, SB, SG> Driver<E, B, SB, SG>
+impl<E, B, SG> Driver<E, B, SG>
 where
     E: Spawner + Clock + Metrics + Storage,
     B: Blocker<PublicKey = PublicKey> + Sync,
-    SB: Sender<PublicKey = PublicKey>,
     SG: Sender<PublicKey = PublicKey>,
 {
-    /// `beacons` and `gossip` are the sending ends of their channels.
-    pub fn new(
-        context: E,
-        settings: Settings,
-        parts: Parts<B>,
-        worker: Worker<E>,
-        (beacons, gossip): (SB, SG),
-    ) -> Self {
+    /// `gossip` is the sending end of its channel.
+    pub fn new(context: E, settings: Settings, parts: Parts<B>, worker: Worker<E>, gossip: SG) -> Self {
         let started = context.current();
-        let peers = vec![Peer::default(); settings.roster.len()];
+        let peers = parts.sights.all().into_iter().map(|sight| Peer { sight, missing_since: None }).collect();
         let duty = if parts.guard.observing().is_some() { Duty::Observing } else { Duty::Voting };
         let gauges = Gauges::new(&context);
         let index = Arc::new(Mutex::new(Index::new(settings.indexed_transactions)));
@@ -217,7 +206,6 @@ where
             context,
             settings,
             parts,
-            beacons,
             gossip,
             peers,
             started,
@@ -240,15 +228,16 @@ where
     ///
     /// # Errors
     /// When the store has a hole that no start can bridge: what, where, and how to mend it.
-    pub async fn run<RB, RG>(mut self, mut inputs: Inputs<RB, RG>) -> Result<(), String>
+    pub async fn run<RG>(mut self, mut inputs: Inputs<RG>) -> Result<(), String>
     where
-        RB: Receiver<PublicKey = PublicKey>,
         RG: Receiver<PublicKey = PublicKey>,
     {
         self.restore().await?;
         self.index_older_blocks();
         let mut next_tick = self.context.current();
         let mut stopped = self.context.stopped();
+        let changes = self.parts.sights.changes.clone();
+        let mut seen = changes.get();
         loop {
             let wake = self.flush_at.map_or(next_tick, |at| at.min(next_tick));
             tokio::select! {
@@ -263,7 +252,10 @@ where
                     self.follow_tasks(&self.parts.ledger.finalized(), self.context.current());
                 }
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
-                Ok(message) = inputs.beacons.recv() => self.take_beacon(message),
+                () = changes.reach(seen + 1) => {
+                    seen = changes.get();
+                    self.look(self.context.current());
+                }
                 Ok(message) = inputs.gossip.recv() => self.take_gossip(message),
                 () = self.context.sleep_until(wake) => {
                     let now = self.context.current();
@@ -272,7 +264,7 @@ where
                     }
                     if next_tick <= now {
                         self.tick(now);
-                        next_tick = now + if self.has_quorum() { TICK } else { TICK / 4 };
+                        next_tick = now + TICK;
                     }
                 }
             }
@@ -368,14 +360,6 @@ where
         self.parts.events.push(milliseconds(now), EventKind::DutyChanged { duty: Duty::Voting, reason });
     }
 
-    fn take_beacon(&mut self, (from, message): Message<PublicKey>) {
-        let Some(index) = self.settings.roster.index(&from) else { return };
-        match Beacon::decode(message.as_ref()) {
-            Ok(beacon) => self.peers[index].beacon = Some(beacon),
-            Err(problem) => debug!(node = self.settings.roster.name(&from), %problem, "beacon not understood"),
-        }
-    }
-
     fn take_gossip(&mut self, (from, message): Message<PublicKey>) {
         let gossip = match Gossip::decode(message.as_ref()) {
             Ok(gossip) => gossip,
@@ -409,46 +393,44 @@ where
             let fault = answers::describe(&self.settings.roster, &cut);
             self.parts.events.push(milliseconds(now), EventKind::FaultEnded { fault });
         }
-        self.judge_silence(now);
+        self.look(now);
         self.follow_tasks(&self.parts.ledger.finalized(), now);
-        let beacon = Beacon {
-            height: self.parts.ledger.finalized().height(),
-            view: View(self.parts.view.get()),
-            voting: self.duty == Duty::Voting,
-            version: env!("CARGO_PKG_VERSION").into(),
-        };
-        self.beacons.send(Recipients::All, IoBuf::from(beacon.encode()), true);
         self.publish(now);
     }
 
-    /// Whether enough peers are heard for finality. Until then beacons go out more often: somebody may be just back.
-    fn has_quorum(&self) -> bool {
-        self.peers.iter().filter(|peer| peer.heard).count() + 1 >= ledger::quorum(self.peers.len())
+    /// Looks at what the watch sees, and tells it how this validator is.
+    fn look(&mut self, now: SystemTime) {
+        let own = Own {
+            height: self.parts.ledger.finalized().height(),
+            voting: self.duty == Duty::Voting,
+            running: self.worker.running(),
+            waiting: self.worker.waiting(),
+            canary: self.worker.canary(now),
+        };
+        self.parts.sights.tell(own, self.finalized_at);
+        for (index, sight) in self.parts.sights.all().into_iter().enumerate() {
+            if self.settings.roster.members()[index].key != self.settings.me {
+                self.see(index, sight, now);
+            }
+        }
     }
 
-    fn judge_silence(&mut self, now: SystemTime) {
-        for index in 0..self.peers.len() {
-            let member = &self.settings.roster.members()[index];
-            if member.key == self.settings.me {
-                continue;
-            }
-            let last = self.parts.boundary.heard(&member.key);
-            let heard = last.is_some_and(|last| since(now, last) < SILENT_AFTER);
-            let peer = &mut self.peers[index];
-            if heard == peer.heard {
-                continue;
-            }
-            peer.heard = heard;
-            peer.missing_since = if heard { None } else { last };
-            let (node, key) = (member.entry.name.clone(), member.key.clone());
-            let kind = if heard {
-                self.greet(&key);
-                EventKind::NodeHeard { node }
-            } else {
-                EventKind::NodeSilent { node }
-            };
-            self.parts.events.push(milliseconds(now), kind);
+    fn see(&mut self, index: usize, sight: Sight, now: SystemTime) {
+        let member = &self.settings.roster.members()[index];
+        let (node, key) = (member.entry.name.clone(), member.key.clone());
+        let (was_heard, is_heard) = (self.peers[index].sight.is_heard(), sight.is_heard());
+        let missing_since = if is_heard { None } else { sight.suspect_since.and(sight.heard) };
+        self.peers[index] = Peer { sight, missing_since };
+        if was_heard == is_heard {
+            return;
         }
+        let kind = if is_heard {
+            self.greet(&key);
+            EventKind::NodeHeard { node }
+        } else {
+            EventKind::NodeSilent { node }
+        };
+        self.parts.events.push(milliseconds(now), kind);
     }
 
     /// What waits here may have passed a peer by while it was away.

@@ -20,7 +20,7 @@
 
 mod log;
 
-use crate::progress::Progress;
+use crate::{clock::since, progress::Progress};
 use commonware_consensus::simplex::types::Subject;
 use commonware_cryptography::{Digest, certificate::Subject as _};
 use commonware_runtime::{
@@ -185,6 +185,12 @@ struct State {
     observing: Option<String>,
     last_signed: Option<SystemTime>,
     refused: u64,
+    /// Since when the present write is under way.
+    writing: Option<SystemTime>,
+    /// The longest write since it was asked for last.
+    slowest: Duration,
+    /// An injected fault: each write takes so much longer until then.
+    drag: Option<(Duration, SystemTime)>,
 }
 
 /// The handle that everyone shares: the signing scheme asks it, the boundary waits for it, the driver moves its floor.
@@ -255,6 +261,9 @@ impl Guard {
             observing,
             last_signed: None,
             refused: 0,
+            writing: None,
+            slowest: Duration::ZERO,
+            drag: None,
         }));
         let latency =
             context.histogram("sync_seconds", "time to make recorded votes durable in both copies", Buckets::LOCAL);
@@ -327,6 +336,24 @@ impl Guard {
         self.state.lock().refused
     }
 
+    /// The longest that a write took since this was asked last, the one that is still under way included.
+    pub fn disk_latency(&self) -> Duration {
+        let now = (self.now)();
+        let mut state = self.state.lock();
+        let under_way = state.writing.map_or(Duration::ZERO, |start| since(now, start));
+        std::mem::take(&mut state.slowest).max(under_way)
+    }
+
+    /// Injects a fault: until then every write takes so much longer, as on a disk that is about to die.
+    pub fn drag(&self, by: Duration, until: SystemTime) {
+        self.state.lock().drag = Some((by, until));
+    }
+
+    /// Ends the injected fault, and says whether there was one.
+    pub fn release_drag(&self) -> bool {
+        self.state.lock().drag.take().is_some()
+    }
+
     /// Ends observing: votes above `floor` are signed once a fresh record with that floor is durable.
     ///
     /// The caller must have seen a finalized block of view `v` whose *parent* has a timestamp later than this process's
@@ -397,6 +424,8 @@ impl<E: Storage + Clock> Writer<E> {
             return;
         }
         let start = context.current();
+        self.state.lock().writing = Some(start);
+        self.drag(context, start).await;
         match compact {
             // The book holds the pending votes too. One copy after the other, so that one is always whole.
             Some(book) => {
@@ -409,8 +438,20 @@ impl<E: Storage + Clock> Writer<E> {
                 futures::join!(a.append(&records), b.append(&records));
             }
         }
-        self.latency.observe(context.current().duration_since(start).unwrap_or(Duration::ZERO).as_secs_f64());
+        let took = since(context.current(), start);
+        self.latency.observe(took.as_secs_f64());
+        let mut state = self.state.lock();
+        (state.writing, state.slowest) = (None, state.slowest.max(took));
+        drop(state);
         self.durable.raise(recorded);
+    }
+
+    /// The injected fault, if one is in force.
+    async fn drag(&self, context: &E, now: SystemTime) {
+        let drag = self.state.lock().drag.filter(|(_, until)| *until > now);
+        if let Some((by, _)) = drag {
+            context.sleep(by).await;
+        }
     }
 
     async fn begin(&mut self, context: &E, floor: Round) {

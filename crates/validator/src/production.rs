@@ -4,6 +4,7 @@
 //! folder, lock, keys, ports, room. What is wrong is said with its place and a way to mend it.
 
 mod folder;
+mod steady;
 
 use crate::{
     blocker::UNEXPLAINED_FOR,
@@ -21,7 +22,10 @@ use commonware_cryptography::{
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_p2p::{Address, AddressableManager as _, Ingress, authenticated::lookup};
-use commonware_runtime::{Metrics as _, Quota, Runner as _, Spawner as _, Supervisor as _, tokio};
+use commonware_runtime::{
+    Clock as _, Metrics as _, Quota, Runner as _, Spawner as _, Supervisor as _, telemetry::metrics::MetricsExt as _,
+    tokio,
+};
 use commonware_storage::archive::{Archive as _, Identifier};
 use commonware_stream::{
     cups::{self, Cups},
@@ -39,6 +43,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use steady::Steady;
 use tracing::{info, warn};
 
 /// How far peers' clocks may be ahead of ours; further, and they cannot connect.
@@ -49,6 +54,12 @@ pub const LAUNCH: &str = "launch-task";
 
 /// How long a stopping node's parts have to finish what they are writing.
 const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the wall clock is compared with the validator's own.
+const WALL_CLOCK_EVERY: Duration = Duration::from_secs(5);
+
+/// A wall clock that moved by so much was set. Less is the clocks' drift.
+const WALL_CLOCK_STEP_MS: u64 = 500;
 
 /// Why a validator does not run (any more).
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +118,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     }
     let fresh = folder.fresh();
     tokio::Runner::new(runtime(&folder)).start(move |context| async move {
+        let context = Steady::new(context);
         let identity = Identity { genesis, key, fresh, partition: String::new() };
         let node = connect(&context, identity, &config).await?;
         if fresh {
@@ -151,7 +163,7 @@ fn address(member: &str, text: &str) -> Result<Address, StartError> {
 }
 
 /// Starts the network and the validator on it.
-async fn connect(context: &tokio::Context, identity: Identity, config: &Config) -> Result<Node, StartError> {
+async fn connect(context: &Steady, identity: Identity, config: &Config) -> Result<Node, StartError> {
     let roster = Roster::new(&identity.genesis).ok_or(Rejected::BadKey)?;
     let me = identity.key.public_key();
     if roster.index(&me).is_none() {
@@ -196,7 +208,7 @@ async fn connect(context: &tokio::Context, identity: Identity, config: &Config) 
 }
 
 /// How tasks are done on this machine: in a process of their own, which this program starts as its launcher.
-fn execute(config: &Config) -> Result<Execute<tokio::Context>, StartError> {
+fn execute(config: &Config) -> Result<Execute<Steady>, StartError> {
     let program = std::env::current_exe()
         .map_err(|problem| StartError::Failed(format!("this program's own file is not known: {problem}")))?;
     let worker = &config.worker;
@@ -225,7 +237,7 @@ fn execute(config: &Config) -> Result<Execute<tokio::Context>, StartError> {
 
 /// Serves the API until the node ends or is told to.
 async fn serve(
-    context: tokio::Context,
+    context: Steady,
     node: Node,
     listener: TcpListener,
     settings: api::Settings,
@@ -248,6 +260,7 @@ async fn serve(
         })
         .await
     });
+    context.child("wall_clock").spawn(watch_wall_clock);
     let signal = termination().map_err(|problem| failed("signals", &problem))?;
     ::tokio::select! {
         biased;
@@ -268,6 +281,21 @@ async fn serve(
     }
     info!("stopped");
     Ok(())
+}
+
+/// Tells when the wall clock was set, as this validator goes on without following it.
+async fn watch_wall_clock(context: Steady) {
+    let ahead = context.gauge("wall_clock_ahead_ms", "how far the wall clock was set ahead since the start");
+    let mut told = 0;
+    loop {
+        context.sleep(WALL_CLOCK_EVERY).await;
+        let now = context.wall_ahead_ms();
+        ahead.set(now);
+        if now.abs_diff(told) >= WALL_CLOCK_STEP_MS {
+            warn!(ahead_ms = now, "the wall clock was set; this validator keeps its own time until it is restarted");
+            told = now;
+        }
+    }
 }
 
 fn termination() -> std::io::Result<impl Future<Output = &'static str>> {

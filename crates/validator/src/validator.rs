@@ -15,8 +15,9 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    wire::{BEACON_BYTES, GOSSIP_BYTES_MAX, PROTOCOL_VERSION},
-    worker::{Execute, Worker},
+    watch::{self, Sights, Watch},
+    wire::{GOSSIP_BYTES_MAX, PROBE_BYTES_MAX, PROTOCOL_VERSION, row_bytes_max},
+    worker::{CanaryLimits, Execute, HUNG_AFTER, Worker},
 };
 use api::{EventLog, Request, Snapshot, Status};
 use commonware_broadcast::buffered;
@@ -57,14 +58,15 @@ use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
 /// The channels of the peer-to-peer network, in the order in which [`Network`] holds them.
-pub const CHANNELS: [Channel; 7] = [
+pub const CHANNELS: [Channel; 8] = [
     Channel { id: 0, per_second: 256, burst: 64 },
     Channel { id: 1, per_second: 256, burst: 64 },
     Channel { id: 2, per_second: 128, burst: 32 },
     Channel { id: 3, per_second: 64, burst: 16 },
     Channel { id: 4, per_second: 1_024, burst: 128 },
-    Channel { id: 5, per_second: 8, burst: 4 },
+    Channel { id: 5, per_second: 16, burst: 8 },
     Channel { id: 6, per_second: 256, burst: 64 },
+    Channel { id: 7, per_second: 128, burst: 32 },
 ];
 
 /// A channel and how much each peer may say on it. The engine allocates for the burst, so it is small and explicit.
@@ -177,7 +179,8 @@ pub fn message_bytes_max(validators: usize) -> u32 {
     commonware_p2p::max_message_size(&[
         mux::prefixed(simplex::max_payload_size::<Scheme, Digest>(n)),
         marshal::max_payload_size::<Standard<Block>, Scheme>(n, &()),
-        BEACON_BYTES,
+        row_bytes_max(validators),
+        PROBE_BYTES_MAX,
         // A count before the transactions.
         GOSSIP_BYTES_MAX + 4,
     ])
@@ -211,7 +214,7 @@ where
     let (guard, found) =
         Guard::open(context.child("guard"), &partition, guard_identity(&namespace, &me), fresh).await?;
     report_guard(&found);
-    let scheme = Scheme::signer(&namespace, participants.clone(), key, guard.clone())
+    let scheme = Scheme::signer(&namespace, participants.clone(), key.clone(), guard.clone())
         .ok_or_else(|| Rejected::NotAValidator(me.to_string()))?;
 
     let events = EventLog::new(EVENTS_MAX);
@@ -223,14 +226,15 @@ where
     });
     let peers = roster.members().iter().map(|member| member.key.clone()).filter(|key| *key != me).collect();
     let boundary = Boundary::new(guard.clone(), peers);
-    let [votes, certificates, resolver, blocks, fetches, beacons, gossip] = network.channels;
+    let [votes, certificates, resolver, blocks, fetches, rows, gossip, probes] = network.channels;
     let votes = boundary.wrap(context.child("votes"), votes);
     let certificates = boundary.wrap(context.child("certificates"), certificates);
     let resolver = boundary.wrap(context.child("resolver"), resolver);
     let blocks = boundary.wrap(context.child("blocks"), blocks);
     let fetches = boundary.wrap(context.child("fetches"), fetches);
-    let beacons = boundary.wrap(context.child("beacons"), beacons);
+    let rows = boundary.pass(context.child("rows"), rows);
     let gossip = boundary.wrap(context.child("gossip"), gossip);
+    let probes = boundary.pass(context.child("probes"), probes);
 
     // Everything below belongs to one task, so that aborting it is a crash of this validator alone.
     let page_cache = page_cache();
@@ -324,8 +328,32 @@ where
     let floor = floor(&mailbox, genesis_digest).await;
 
     let view = Progress::default();
+    let sights = Sights::new(roster.len());
+    let watch = Watch::new(
+        context.child("watch"),
+        watch::Settings {
+            key: key.clone(),
+            me: roster.index(&me).expect("a participant is in the roster"),
+            roster: roster.clone(),
+            namespace: namespace.clone(),
+            health: config.health.detector(),
+            heartbeat: config.health.heartbeat_interval,
+        },
+        boundary.clone(),
+        view.clone(),
+        sights.clone(),
+        (rows.0, probes.0),
+    );
+    let voters = participants.iter().filter_map(|key| roster.index(key)).collect();
     let witness = Witness::new(blocker.component("evidence"), participants.iter().cloned().collect());
-    let observer = Observer::new(context.child("evidence"), scheme.clone(), guard.clone(), view.clone(), witness);
+    let observer = Observer::new(
+        context.child("evidence"),
+        scheme.clone(),
+        guard.clone(),
+        view.clone(),
+        (sights.clone(), voters),
+        witness,
+    );
     let engine = simplex::Engine::new(
         context.child("consensus").with_attribute("epoch", EPOCH),
         simplex::Config {
@@ -376,7 +404,13 @@ where
         not_ready: Some("restoring the state from disk".into()),
         ..Snapshot::default()
     }));
-    let (worker, finished) = Worker::new(context.child("worker"), secret, config.worker.slots, execute);
+    let time_max = config.worker.time_max + HUNG_AFTER;
+    let canaries = CanaryLimits {
+        time_max: config.health.challenge_timeout,
+        failures_max: config.health.max_consecutive_failures,
+    };
+    let (worker, finished) =
+        Worker::new(context.child("worker"), secret, config.worker.slots, time_max, canaries, execute);
     let driver = Driver::new(
         context.child("unsplit"),
         Settings {
@@ -397,18 +431,21 @@ where
             blocker,
             marshal: mailbox.clone(),
             view,
+            sights,
             events: events.clone(),
             snapshot: snapshot_tx,
         },
         worker,
-        (beacons.0, gossip.0),
+        gossip.0,
     );
-    let inputs = Inputs { deliveries: delivered, requests: inbox, beacons: beacons.1, gossip: gossip.1, finished };
+    let inputs = Inputs { deliveries: delivered, requests: inbox, gossip: gossip.1, finished };
+    let watch = context.child("watch").spawn(move |_| watch.run(rows.1, probes.1));
     let handle = context.spawn(move |_| async move {
         let ended = |part: &str| Err(format!("the {part} ended"));
         tokio::select! {
             biased;
             result = driver.run(inputs) => result,
+            _ = watch => ended("watch"),
             _ = engine => ended("consensus engine"),
             _ = marshal => ended("block store"),
             _ = broadcast => ended("block broadcast"),

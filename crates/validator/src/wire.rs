@@ -1,63 +1,29 @@
 //! What validators say to each other beside consensus, and how it is written.
 //!
-//! Beacons say who is there and how far; gossip carries transactions. Both decode from arbitrary bytes without panic and
-//! without allocating more than they were sent.
+//! Rows say who is there, how it is and whom it hears; probes ask who does not; gossip carries transactions. All decode
+//! from arbitrary bytes without panic and without allocating more than they were sent.
+
+mod probe;
+mod row;
+
+pub use probe::{Answer, PROBE_BYTES_MAX, Probe, Question};
+pub use row::{Canary, Hearing, Row, RowError, Vitals, row_bytes_max};
 
 use ledger::{
-    Decode, DecodeError, Encode, Height, Reader, Transaction, View,
+    Decode, DecodeError, Encode, Reader, Transaction,
     codec::write_count,
     transaction::{SIZE_MAX, SIZE_MIN},
 };
 
 /// Version of everything on the peer-to-peer channels. It is part of the handshake namespace: validators that speak
 /// another version cannot connect, and are shown as missing rather than blocked.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// Bytes of transactions in one gossip message.
 pub const GOSSIP_BYTES_MAX: usize = 256 << 10;
 
 /// Transactions in one gossip message.
 pub const GOSSIP_TRANSACTIONS_MAX: usize = GOSSIP_BYTES_MAX / SIZE_MIN;
-
-/// Size of an encoded [`Beacon`].
-pub const BEACON_BYTES: usize = 8 + 8 + 1 + VERSION_BYTES_MAX + 4;
-
-const VERSION_BYTES_MAX: usize = 32;
-
-/// "I am here": sent to every validator twice a second.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Beacon {
-    /// Newest finalized and applied height.
-    pub height: Height,
-    /// Newest view seen.
-    pub view: View,
-    /// Whether the sender signs votes.
-    pub voting: bool,
-    /// The sender's program version.
-    pub version: String,
-}
-
-impl Encode for Beacon {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.height.write(out);
-        self.view.write(out);
-        out.push(u8::from(self.voting));
-        ledger::codec::write_bytes(self.version.as_bytes(), out);
-    }
-}
-
-impl Decode for Beacon {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let height = Height::read(reader)?;
-        let view = View::read(reader)?;
-        let [voting] = reader.array::<1>()?;
-        let version = reader.text("program version", VERSION_BYTES_MAX)?.to_owned();
-        match voting {
-            0 | 1 => Ok(Self { height, view, voting: voting == 1, version }),
-            found => Err(DecodeError::Tag { what: "duty", got: found }),
-        }
-    }
-}
 
 /// Transactions that wait at the sender.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -106,20 +72,12 @@ const _: () = assert!(SIZE_MAX < GOSSIP_BYTES_MAX, "every transaction fits into 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ledger::{Amount, Kind, Nonce, SecretKey};
+    use ledger::{Amount, Height, Kind, Nonce, SecretKey};
 
     fn transfer(nonce: u64) -> Transaction {
         let key = SecretKey::from_bytes([1; 32]);
         let kind = Kind::Transfer { to: key.public(), amount: Amount(1) };
         Transaction::sign(&key, "devnet-wire".parse().expect("good"), Nonce(nonce), Height(9), kind)
-    }
-
-    #[test]
-    fn a_beacon_survives_the_wire_and_fits_its_bound() {
-        let beacon = Beacon { height: Height(7), view: View(u64::MAX), voting: true, version: "9".repeat(32) };
-        let bytes = beacon.encode();
-        assert!(bytes.len() <= BEACON_BYTES);
-        assert_eq!(Beacon::decode(&bytes), Ok(beacon));
     }
 
     #[test]
@@ -142,7 +100,7 @@ mod tests {
         for byte in 0..=u8::MAX {
             let garbage = vec![byte; 300];
             assert!(Gossip::decode(&garbage).is_err());
-            assert!(Beacon::decode(&garbage).is_err());
+            assert!(Row::decode(&garbage).is_err() && Probe::decode(&garbage[..byte.into()]).is_err());
         }
         assert!(Gossip::decode(&u32::MAX.to_be_bytes()).is_err(), "a count is not trusted");
     }

@@ -5,19 +5,29 @@
 //! state, and whatever that state no longer leases to it is stopped. A crash loses only work. After a restart the lease is
 //! still there, the task runs again, and the first completion under its token is the only one.
 
-use crate::clock::since;
-use commonware_runtime::{Spawner, utils::AbortOnDrop};
+mod aviary;
+
+pub use aviary::{CanaryLimits, NO_LEASE};
+
+use crate::{clock::since, wire::Canary};
+use aviary::Aviary;
+use commonware_runtime::{Clock, Spawner, utils::AbortOnDrop};
 use commonware_utils::channel::mpsc;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either, select};
 use ledger::{Claim, Kind, Nonce, Output, PublicKey, SecretKey, State, Task, TaskNumber, TaskState, Transaction};
 use std::{
     collections::{BTreeMap, VecDeque},
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 /// What was said about a lease and is not in the chain is said again after so long.
 const REPEAT_AFTER: Duration = Duration::from_secs(2);
+
+/// How much longer than a program may run a job may take before it counts as hung: an executor that works ends a program
+/// at its limit, and notices within 20 s when what should end it is stuck.
+pub(crate) const HUNG_AFTER: Duration = Duration::from_secs(30);
 
 /// What is said about a lease may be included for so many blocks. It has no effect after the lease in any case.
 const EXPIRES_AFTER: u64 = 100_000;
@@ -32,7 +42,7 @@ pub type Execute<E> = Arc<dyn Fn(E, Job) -> BoxFuture<'static, Result<Vec<u8>, D
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// The lease.
+    /// The lease; [`NO_LEASE`] of a canary.
     pub claim: Claim,
     /// Whose task it is.
     pub account: PublicKey,
@@ -76,20 +86,35 @@ pub struct Worker<E> {
     key: SecretKey,
     me: PublicKey,
     slots: usize,
+    time_max: Duration,
     execute: Execute<E>,
     works: BTreeMap<TaskNumber, Work>,
     /// Those that wait for a slot, in the order in which they were leased.
     waiting: VecDeque<Claim>,
     finished: mpsc::Sender<Finished>,
+    aviary: Aviary<E>,
 }
 
-impl<E: Spawner> Worker<E> {
-    /// For the validator that signs with `key`, and the channel on which its jobs report: to be given back to
-    /// [`Self::finish`].
-    pub fn new(context: E, key: SecretKey, slots: usize, execute: Execute<E>) -> (Self, mpsc::Receiver<Finished>) {
+impl<E: Spawner + Clock> Worker<E> {
+    /// For the validator that signs with `key` and does `slots` jobs at once, each for at most `time_max`; and the channel
+    /// on which its jobs report, to be given back to [`Self::finish`]. `canaries` says when the executor counts as wedged.
+    pub fn new(
+        context: E,
+        key: SecretKey,
+        slots: usize,
+        time_max: Duration,
+        canaries: CanaryLimits,
+        execute: Execute<E>,
+    ) -> (Self, mpsc::Receiver<Finished>) {
         let (finished, reports) = mpsc::channel(slots);
         let (me, works, waiting) = (key.public(), BTreeMap::new(), VecDeque::new());
-        (Self { context, key, me, slots, execute, works, waiting, finished }, reports)
+        let aviary = Aviary::new(context.child("canary"), execute.clone(), canaries);
+        (Self { context, key, me, slots, time_max, execute, works, waiting, finished, aviary }, reports)
+    }
+
+    /// Whether the executor still does work with a known answer, and does it right.
+    pub fn canary(&mut self, now: SystemTime) -> Canary {
+        self.aviary.look(now)
     }
 
     /// How many tasks run.
@@ -151,11 +176,16 @@ impl<E: Spawner> Worker<E> {
         }
     }
 
+    /// A job that does not come back is given up, and its task back: otherwise its lease would be renewed for ever.
     fn start(&self, job: Job) -> AbortOnDrop<()> {
-        let (execute, finished) = (self.execute.clone(), self.finished.clone());
+        let (execute, finished, time_max) = (self.execute.clone(), self.finished.clone(), self.time_max);
         let handle = self.context.child("task").spawn(move |context| async move {
             let claim = job.claim;
-            let outcome = execute(context, job).await;
+            let limit = context.child("limit");
+            let outcome = match select(execute(context, job), pin!(limit.sleep(time_max))).await {
+                Either::Left((outcome, _)) => outcome,
+                Either::Right(_) => Err(format!("no result after {} s: given up", time_max.as_secs())),
+            };
             // An error means that the validator is ending.
             let _ = finished.send(Finished { claim, outcome }).await;
         });
@@ -205,8 +235,11 @@ fn token(task: &Task) -> Option<ledger::Token> {
 mod tests {
     use super::*;
     use crate::testing::{VALIDATOR, apply, claim, key, leased};
-    use commonware_runtime::{Clock as _, Runner as _, Supervisor as _, deterministic};
+    use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
     use commonware_utils::sync::Mutex;
+
+    const TIME_MAX: Duration = Duration::from_secs(20);
+    const CANARIES: CanaryLimits = CanaryLimits { time_max: Duration::from_secs(5), failures_max: 3 };
 
     /// A worker of two slots whose jobs take as long as their payload's length in seconds, and what was started.
     struct Bench {
@@ -229,7 +262,8 @@ mod tests {
                     if job.id.starts_with("bad") { Err("cannot".into()) } else { Ok(job.payload) }
                 })
             });
-            let (worker, reports) = Worker::new(context.child("worker"), key(VALIDATOR), 2, execute);
+            let (worker, reports) =
+                Worker::new(context.child("worker"), key(VALIDATOR), 2, TIME_MAX, CANARIES, execute);
             Self { context, worker, reports, log }
         }
 
@@ -327,6 +361,22 @@ mod tests {
             bench.next_report().await;
             let expected = Kind::CompleteTask { claim: anew, output: Output::Inline(b"long-enough".to_vec()) };
             assert!(bench.follow(&state).contains(&expected));
+        });
+    }
+
+    #[test]
+    fn a_job_that_does_not_come_back_is_given_up_and_its_task_given_back() {
+        run(|mut bench| async move {
+            let ids = ["takes-nineteen-secs", "this-one-takes-longer"];
+            let (state, claims) = leased(&ids);
+            bench.follow(&state);
+            bench.next_report().await;
+            bench.next_report().await;
+            let complete = Kind::CompleteTask { claim: claims[0], output: Output::Inline(ids[0].into()) };
+            let decline = Kind::DeclineTask { claim: claims[1], reason: "no result after 20 s: given up".into() };
+            let said = bench.follow(&state);
+            assert!(said.contains(&complete) && said.contains(&decline), "{said:?}");
+            assert!(!bench.log().contains(&format!("end {}", ids[1])), "it was stopped");
         });
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Window, bad_json, content_of, not_found, number, wrong_content};
 use crate::{
-    Cut, CutRequest, Cuts, Healed, Problem, Request,
+    Affliction, Cut, CutRequest, Cuts, Healed, Problem, Request,
     openapi::{Commanded, Written},
 };
 use axum::{
@@ -11,7 +11,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -45,6 +45,22 @@ pub(super) async fn cut(
     Ok((StatusCode::CREATED, Json(NewCut { schema: "unsplit.cut/1", cut })).into_response())
 }
 
+/// Makes this validator ill for a while: its executor hangs, its disk is slow, or it accuses another falsely.
+#[utoipa::path(post, path = "/api/v1/devnet/ailments", tag = "devnet",
+    security(("token" = [])),
+    request_body = Affliction,
+    responses((status = 201, description = "It is ill now.", body = Affliction), Written)
+)]
+pub(super) async fn afflict(
+    State(window): State<Arc<Window>>,
+    request: axum::extract::Request,
+) -> Result<Response, Problem> {
+    let affliction: Affliction = fault(&window, request).await?;
+    check_ttl(affliction.ttl_ms)?;
+    let affliction = window.ask(|reply| Request::Afflict { affliction, reply }).await??;
+    Ok((StatusCode::CREATED, Json(affliction)).into_response())
+}
+
 /// The cuts that are in force.
 #[utoipa::path(get, path = "/api/v1/devnet/cuts", tag = "devnet",
     security(("token" = [])),
@@ -55,7 +71,7 @@ pub(super) async fn cuts(State(window): State<Arc<Window>>) -> Result<Json<Cuts>
     Ok(Json(Cuts { schema: "unsplit.cuts/1".to_string(), cuts }))
 }
 
-/// Ends every cut.
+/// Ends every cut, and every ailment.
 #[utoipa::path(delete, path = "/api/v1/devnet/cuts", tag = "devnet",
     security(("token" = [])),
     responses((status = 200, description = "None is in force.", body = Healed), Commanded)
@@ -83,16 +99,26 @@ fn answer(healed: usize) -> Healed {
     Healed { schema: "unsplit.healed/1".to_string(), healed }
 }
 
-async fn cut_request(window: &Window, request: axum::extract::Request) -> Result<CutRequest, Problem> {
+/// The fault that the body describes.
+async fn fault<T: DeserializeOwned>(window: &Window, request: axum::extract::Request) -> Result<T, Problem> {
     let content = content_of(request.headers());
     if content != "application/json" {
         return Err(wrong_content(&content, "application/json"));
     }
     let body = window.body(request, BODY_BYTES_MAX).await?;
-    let request: CutRequest = serde_json::from_slice(&body).map_err(|error| bad_json(&error))?;
-    if !(1..=TTL_MS_MAX).contains(&request.ttl_ms) {
-        return Err(invalid("bad_ttl", format!("`ttl_ms` is {}, not 1 to {TTL_MS_MAX}", request.ttl_ms)));
+    serde_json::from_slice(&body).map_err(|error| bad_json(&error))
+}
+
+fn check_ttl(ttl_ms: u64) -> Result<(), Problem> {
+    if (1..=TTL_MS_MAX).contains(&ttl_ms) {
+        return Ok(());
     }
+    Err(invalid("bad_ttl", format!("`ttl_ms` is {ttl_ms}, not 1 to {TTL_MS_MAX}")))
+}
+
+async fn cut_request(window: &Window, request: axum::extract::Request) -> Result<CutRequest, Problem> {
+    let request: CutRequest = fault(window, request).await?;
+    check_ttl(request.ttl_ms)?;
     if request.inbound.is_empty() && request.outbound.is_empty() {
         return Err(invalid("empty_cut", "the cut names no peer".to_string()));
     }

@@ -658,6 +658,43 @@ async fn bytes_that_are_no_http_are_refused() {
     assert_eq!(world.get("/livez").await.status, 200);
 }
 
+// Validators.
+
+#[tokio::test]
+async fn a_validator_is_shown_by_name_and_an_unknown_one_is_not_found() {
+    let world = World::new().await;
+    assert_eq!(world.get("/api/v1/nodes/n1").await.json()["node"]["name"], "n1");
+    world.get("/api/v1/nodes/nobody").await.expect_problem(404, "unknown_validator");
+    assert_eq!(world.get("/api/v1/balance").await.json()["schema"], "unsplit.balance/1");
+}
+
+#[tokio::test]
+async fn a_validator_is_drained_with_its_token_only() {
+    let world = World::new().await;
+    for (route, id) in [("drain", "d"), ("undrain", "u")] {
+        world.ask(&format!("POST /api/v1/{route}"), "", b"").await.expect_problem(401, "unauthorized");
+        let reply = world.write(&format!("POST /api/v1/{route}"), "application/json", b"").await;
+        assert_eq!((reply.status, &reply.json()["id"]), (202, &serde_json::json!(id)));
+    }
+}
+
+#[tokio::test]
+async fn an_ailment_says_how_and_for_how_long() {
+    let world = World::with("devnet-x", Node::Answers, Limits::default()).await;
+    for (body, status, code) in [
+        (&br#"{"illness":"slow_disk","delay_ms":500,"ttl_ms":1000}"#[..], 201, ""),
+        (br#"{"illness":"slow_disk","ttl_ms":0}"#, 422, "bad_ttl"),
+        (br#"{"illness":"tired","ttl_ms":1000}"#, 400, "bad_json"),
+        (br#"{"ttl_ms":1000}"#, 400, "bad_json"),
+    ] {
+        let reply = world.write("POST /api/v1/devnet/ailments", "application/json", body).await;
+        match status {
+            201 => assert_eq!((reply.status, &reply.json()["delay_ms"]), (201, &serde_json::json!(500))),
+            _ => drop(reply.expect_problem(status, code)),
+        }
+    }
+}
+
 // Starting and stopping.
 
 #[tokio::test]

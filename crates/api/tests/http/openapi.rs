@@ -2,21 +2,27 @@
 
 use crate::world::World;
 use api::{
-    AccountView, BlockView, Content, Cut, CutRequest, Cuts, Duty, Event, EventKind, Finality, Healed, Missed, Missing,
-    NodeRow, Nodes, Problem, Snapshot, Status, Submission, Submitted, SubmittedTask, TaskCounts, TaskResult, TaskState,
-    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState, TransactionStatus, TransactionView, Why,
+    AccountView, Affliction, AilmentView, BalanceView, BlockView, ChangeView, Content, Cut, CutRequest, Cuts, Duty,
+    Event, EventKind, Finality, Healed, Illness, LinkView, LoadView, Missed, Missing, NodeRow, NodeView, Nodes,
+    Problem, Snapshot, Standing, Status, Submission, Submitted, SubmittedTask, SuspicionView, TaskCounts, TaskResult,
+    TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState, TransactionStatus, TransactionView,
+    Why,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every address there is, with what may be done there.
-const ADDRESSES: [(&str, &[&str]); 18] = [
+const ADDRESSES: [(&str, &[&str]); 23] = [
     ("/api/v1/accounts/{id}", &["get"]),
+    ("/api/v1/balance", &["get"]),
     ("/api/v1/blocks/{at}", &["get"]),
+    ("/api/v1/devnet/ailments", &["post"]),
     ("/api/v1/devnet/cuts", &["delete", "get", "post"]),
     ("/api/v1/devnet/cuts/{id}", &["delete"]),
+    ("/api/v1/drain", &["post"]),
     ("/api/v1/events", &["get"]),
     ("/api/v1/nodes", &["get"]),
+    ("/api/v1/nodes/{name}", &["get"]),
     ("/api/v1/openapi.json", &["get"]),
     ("/api/v1/snapshot", &["get"]),
     ("/api/v1/status", &["get"]),
@@ -24,6 +30,7 @@ const ADDRESSES: [(&str, &[&str]); 18] = [
     ("/api/v1/tasks/{id}", &["get"]),
     ("/api/v1/tx", &["post"]),
     ("/api/v1/tx/{id}", &["get"]),
+    ("/api/v1/undrain", &["post"]),
     ("/api/v1/why", &["get"]),
     ("/healthz", &["get"]),
     ("/livez", &["get"]),
@@ -63,7 +70,7 @@ async fn what_is_described_is_what_is_offered() {
 
     let world = World::new().await;
     for (path, verbs) in ADDRESSES {
-        let path = path.replace("{at}", "latest").replace("{id}", "5");
+        let path = path.replace("{at}", "latest").replace("{id}", "5").replace("{name}", "n1");
         for verb in ["delete", "get", "patch", "post", "put"] {
             // A page of another origin: writes end at the guard, and the endless stream is never begun.
             let query = if path.ends_with("events") { "?since=now" } else { "" };
@@ -238,6 +245,15 @@ fn full_snapshot() -> Snapshot {
         height: Some(1),
         version: Some(text()),
         problem: Some(text()),
+        reason: Some(text()),
+        trial_left: Some(1),
+        suspected_by: vec![text()],
+        rtt_us: Some(1),
+        clock_ahead_ms: Some(-1),
+        disk_ms: Some(1),
+        lag_ms: Some(1),
+        running: Some(1),
+        ailments: vec![AilmentView::default()],
         ..NodeRow::default()
     };
     let status = Status { last_signed_ms_ago: Some(1), slack: -1, ..Status::default() };
@@ -255,9 +271,29 @@ fn every_kind() -> Vec<EventKind> {
         EventKind::PeerBlocked { node, component: text(), grounds: text(), ttl_ms: 1 },
         EventKind::FaultInjected { fault: text() },
         EventKind::FaultEnded { fault },
+        EventKind::NodeAiling { node: text(), ailments: vec![AilmentView::default()] },
+        EventKind::StandingChanged {
+            node: text(),
+            standing: Standing::Unresponsive,
+            reason: Some(text()),
+            accusers: vec![text()],
+            network_event: true,
+            height: 1,
+        },
         crate::task_changed(),
         crate::commit_rejected(),
     ]
+}
+
+fn full_node(node: NodeRow) -> NodeView {
+    NodeView {
+        node,
+        suspicions: vec![SuspicionView::default()],
+        changes: vec![ChangeView::default(), ChangeView { reason: Some(text()), ..ChangeView::default() }],
+        dwell_ms: Some(1),
+        risk: Some(1),
+        ..NodeView::default()
+    }
 }
 
 /// Documents by the names of their schemas: as empty and as full as they come.
@@ -284,7 +320,15 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
     let status = TransactionStatus { height: Some(1), ..TransactionStatus::default() };
     BTreeMap::from([
         ("AccountView", values([AccountView::default()])),
+        ("Affliction", values([Affliction::default(), Affliction { node: Some(text()), ..Affliction::default() }])),
+        ("AilmentView", values([AilmentView::default()])),
+        ("BalanceView", {
+            let full =
+                BalanceView { loads: vec![LoadView::default()], oldest_pending_ms: Some(1), ..Default::default() };
+            values([BalanceView::default(), full])
+        }),
         ("BlockView", values([BlockView { transactions: vec![transaction.clone()], ..BlockView::default() }])),
+        ("ChangeView", values(full_node(NodeRow::default()).changes)),
         ("Content", values([Content::of(b"text"), Content::of(b"\xff")])),
         ("Cut", values([Cut::default(), cut.clone()])),
         ("CutRequest", values([CutRequest { inbound: vec![text()], ..CutRequest::default() }])),
@@ -294,16 +338,22 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("EventKind", values(every_kind())),
         ("Finality", values([Finality::Starting, Finality::Live, Finality::Degraded, Finality::Halted])),
         ("Healed", values([Healed::default()])),
+        ("Illness", values([Illness::WedgedExecutor, Illness::SlowDisk, Illness::FalseAccuser])),
+        ("LinkView", values([LinkView::Alive, LinkView::Doubted, LinkView::Suspect])),
+        ("LoadView", values([LoadView::default()])),
         ("Missed", values([Missed::default()])),
         ("Missing", values(snapshot.why.missing.clone())),
         ("NodeRow", values([NodeRow::default(), snapshot.nodes[0].clone()])),
+        ("NodeView", values([NodeView::default(), full_node(snapshot.nodes[0].clone())])),
         ("Nodes", values([Nodes { nodes: snapshot.nodes.clone(), ..Nodes::default() }])),
         ("Problem", values([Problem::default()])),
         ("Snapshot", values([Snapshot::default(), snapshot.clone()])),
+        ("Standing", values([Standing::Active, Standing::Unresponsive, Standing::Trial])),
         ("Status", values([Status::default(), snapshot.status])),
         ("Submission", values([Submission::default()])),
         ("Submitted", values([Submitted { tasks: both, ..Submitted::default() }])),
         ("SubmittedTask", values([taken, refused.clone()])),
+        ("SuspicionView", values([SuspicionView::default()])),
         ("TaskCounts", values([TaskCounts::default()])),
         ("TaskResult", values([TaskResult::default(), result])),
         ("TaskState", {

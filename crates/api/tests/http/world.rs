@@ -1,8 +1,9 @@
 //! A server on a real socket, a small validator behind it, and a client that writes requests out in full.
 
 use api::{
-    AccountView, Backend, BlockAt, BlockView, Cut, EventKind, EventLog, Limits, Problem, Refusal, RefusalClass,
-    Request, Settings, Snapshot, TaskView, Tasks, TransactionState, TransactionStatus, serve,
+    AccountView, Backend, BalanceView, BlockAt, BlockView, Cut, EventKind, EventLog, Limits, NodeRow, NodeView,
+    Problem, Refusal, RefusalClass, Request, Settings, Snapshot, TaskView, Tasks, TransactionState, TransactionStatus,
+    serve,
 };
 use serde_json::Value;
 use std::{
@@ -218,6 +219,26 @@ fn answer(request: Request, transactions: &mut BTreeMap<[u8; 32], TransactionSta
         Request::Account { id, reply } => {
             let _ = reply.send(AccountView { id: hex(id[0]), balance: 5, ..AccountView::default() });
         }
+        Request::Node { name, reply } => {
+            let node = NodeRow { name: name.clone(), ..NodeRow::default() };
+            let known = NodeView { schema: "unsplit.node/1".into(), node, ..NodeView::default() };
+            let unknown = Refusal {
+                code: "unknown_validator",
+                detail: format!("no validator is called {name}"),
+                help: "see `unsplit nodes`".into(),
+                class: RefusalClass::NotFound,
+            };
+            drop(reply.send(if name == "n1" { Ok(known) } else { Err(unknown) }));
+        }
+        Request::Drain { drained, reply } => {
+            // The first letter tells the two apart.
+            let id = if drained { "d" } else { "u" };
+            drop(reply.send(Ok(TransactionStatus { id: id.into(), ..TransactionStatus::default() })));
+        }
+        Request::Balance { reply } => {
+            drop(reply.send(BalanceView { schema: "unsplit.balance/1".into(), ..BalanceView::default() }));
+        }
+        Request::Afflict { affliction, reply } => drop(reply.send(Ok(affliction))),
         Request::Cut { request, reply } => {
             let cut = Cut { id: 3, inbound: request.inbound, outbound: request.outbound, remaining_ms: request.ttl_ms };
             let _ = reply.send(Ok(cut));

@@ -1,18 +1,23 @@
 //! What the engine tells us, handed on to those who need it.
 
 use super::{Block, Digest};
-use crate::{blocker::Witness, guard::Guard, progress::Progress, scheme::Scheme};
+use crate::{blocker::Witness, guard::Guard, progress::Progress, scheme::Scheme, watch::Sights};
 use commonware_actor::Feedback;
 use commonware_consensus::{
     Reporter, Viewable as _,
     marshal::Update,
-    simplex::{scheme::reporter::AttributableReporter, types::Activity},
+    simplex::{
+        scheme::reporter::AttributableReporter,
+        types::{Activity, Attributable as _},
+    },
 };
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::Blocker;
 use commonware_parallel::Sequential;
-use commonware_utils::{acknowledgement::Exact, channel::mpsc};
+use commonware_runtime::{Clock, Supervisor};
+use commonware_utils::{Participant, acknowledgement::Exact, channel::mpsc};
 use rand_core::CryptoRng;
+use std::sync::Arc;
 
 /// What marshal delivers to the driver.
 pub enum Delivery {
@@ -44,39 +49,66 @@ impl Reporter for Deliveries {
 /// Watches consensus: how far views have come, what is final (the guard's floor), and who contradicts itself.
 pub struct Observer<E, B>
 where
-    E: CryptoRng + Send + 'static,
+    E: CryptoRng + Clock + Supervisor,
     B: Blocker<PublicKey = PublicKey> + Sync,
 {
+    clock: Arc<E>,
     view: Progress,
     guard: Guard,
+    sights: Sights,
+    /// The place in the roster of each participant.
+    voters: Arc<Vec<usize>>,
     evidence: AttributableReporter<E, Scheme, Digest, Sequential, Witness<B>>,
 }
 
 impl<E, B> Clone for Observer<E, B>
 where
-    E: CryptoRng + Send + 'static,
+    E: CryptoRng + Clock + Supervisor,
     B: Blocker<PublicKey = PublicKey> + Sync,
 {
     fn clone(&self) -> Self {
-        Self { view: self.view.clone(), guard: self.guard.clone(), evidence: self.evidence.clone() }
+        Self {
+            clock: self.clock.clone(),
+            view: self.view.clone(),
+            guard: self.guard.clone(),
+            sights: self.sights.clone(),
+            voters: self.voters.clone(),
+            evidence: self.evidence.clone(),
+        }
     }
 }
 
 impl<E, B> Observer<E, B>
 where
-    E: CryptoRng + Send + 'static,
+    E: CryptoRng + Clock + Supervisor,
     B: Blocker<PublicKey = PublicKey> + Sync,
 {
-    /// `view` is moved to the newest view that a certificate was seen of.
-    pub fn new(rng: E, scheme: Scheme, guard: Guard, view: Progress, witness: Witness<B>) -> Self {
-        let evidence = AttributableReporter::new(rng, scheme, witness, Sequential, true);
-        Self { view, guard, evidence }
+    /// `view` is moved to the newest view that a certificate was seen of; `sights` are told who votes, `voters` being the
+    /// place of each participant in them.
+    pub(crate) fn new(
+        context: E,
+        scheme: Scheme,
+        guard: Guard,
+        view: Progress,
+        (sights, voters): (Sights, Vec<usize>),
+        witness: Witness<B>,
+    ) -> Self {
+        let clock = Arc::new(context.child("clock"));
+        let evidence = AttributableReporter::new(context, scheme, witness, Sequential, true);
+        Self { clock, view, guard, sights, voters: Arc::new(voters), evidence }
+    }
+
+    /// Whoever sent it signed it, or the engine cuts it off: that is enough for a sign of life.
+    fn voted(&self, signer: Participant) {
+        if let Some(index) = self.voters.get(signer.get() as usize) {
+            self.sights.voted(*index, self.clock.current());
+        }
     }
 }
 
 impl<E, B> Reporter for Observer<E, B>
 where
-    E: CryptoRng + Send + 'static,
+    E: CryptoRng + Clock + Supervisor,
     B: Blocker<PublicKey = PublicKey> + Sync,
 {
     type Activity = Activity<Scheme, Digest>;
@@ -95,7 +127,9 @@ where
             Activity::ConflictingNotarize(_) | Activity::ConflictingFinalize(_) | Activity::NullifyFinalize(_) => {
                 return self.evidence.report(activity);
             }
-            Activity::Notarize(_) | Activity::Nullify(_) | Activity::Finalize(_) => {}
+            Activity::Notarize(vote) => self.voted(vote.signer()),
+            Activity::Nullify(vote) => self.voted(vote.signer()),
+            Activity::Finalize(vote) => self.voted(vote.signer()),
         }
         Feedback::Ok
     }

@@ -22,11 +22,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-impl<E, B, SB, SG> Driver<E, B, SB, SG>
+impl<E, B, SG> Driver<E, B, SG>
 where
     E: Spawner + Clock + Metrics + Storage,
     B: Blocker<PublicKey = PublicKey> + Sync,
-    SB: Sender<PublicKey = PublicKey>,
     SG: Sender<PublicKey = PublicKey>,
 {
     /// Answers one request. Whoever no longer waits for the answer has dropped its end; that is theirs to decide.
@@ -201,8 +200,8 @@ where
                 continue;
             }
             let missing_since_ms = peer.missing_since.map(milliseconds);
-            let voting = peer.beacon.as_ref().map(|beacon| beacon.voting);
-            peers.push(why::Peer { name, heard: peer.heard, missing_since_ms, voting });
+            let voting = peer.sight.row.as_ref().map(|(row, _)| row.voting);
+            peers.push(why::Peer { name, heard: peer.sight.is_heard(), missing_since_ms, voting });
         }
         Scene {
             me,
@@ -273,15 +272,15 @@ where
             return row;
         }
         let heard = self.parts.boundary.heard(&member.key);
-        row.reachable = peer.heard;
+        row.reachable = peer.sight.is_heard();
         row.silent_ms = heard.map(|heard| u64::try_from(since(now, heard).as_millis()).unwrap_or(u64::MAX));
         row.missing_since_ms = peer.missing_since.map(milliseconds);
-        if let Some(beacon) = &peer.beacon {
-            row.duty = Some(if beacon.voting { Duty::Voting } else { Duty::Observing });
-            row.height = Some(beacon.height.0);
-            row.version = Some(beacon.version.clone());
+        if let Some((said, _)) = &peer.sight.row {
+            row.duty = Some(if said.voting { Duty::Voting } else { Duty::Observing });
+            row.height = Some(said.height.0);
+            row.version = Some(said.version.clone());
         }
-        row.problem = self.problem(&member.key, heard.is_some(), peer.heard);
+        row.problem = self.problem(&member.key, heard.is_some(), row.reachable);
         row
     }
 

@@ -8,11 +8,10 @@ use commonware_runtime::{Clock, Metrics, Spawner, Storage};
 use ledger::{Height, State, Transaction};
 use tracing::{info, warn};
 
-impl<E, B, SB, SG> Driver<E, B, SB, SG>
+impl<E, B, SG> Driver<E, B, SG>
 where
     E: Spawner + Clock + Metrics + Storage,
     B: Blocker<PublicKey = PublicKey> + Sync,
-    SB: Sender<PublicKey = PublicKey>,
     SG: Sender<PublicKey = PublicKey>,
 {
     /// Loads the newest checkpoint that the chain confirms and replays the blocks from there to where marshal stands.

@@ -20,11 +20,10 @@ const LOOKED_AT_MAX: usize = 10_000;
 /// So far behind the newest known block, leases are history: others may have the tasks by now.
 const BEHIND_MAX: u64 = 2;
 
-impl<E, B, SB, SG> Driver<E, B, SB, SG>
+impl<E, B, SG> Driver<E, B, SG>
 where
     E: Spawner + Clock + Metrics + Storage,
     B: Blocker<PublicKey = PublicKey> + Sync,
-    SB: Sender<PublicKey = PublicKey>,
     SG: Sender<PublicKey = PublicKey>,
 {
     /// Tells what the newest block changed.

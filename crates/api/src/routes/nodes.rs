@@ -1,0 +1,66 @@
+//! Who validates, how they are, and how the work is spread over them.
+
+use super::Window;
+use crate::{
+    BalanceView, NodeView, Nodes, Problem, Request, TransactionStatus,
+    guard::Writer,
+    openapi::{Asked, Commanded, Found, Shown},
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use std::sync::Arc;
+
+/// Every validator, as this one sees it.
+#[utoipa::path(get, path = "/api/v1/nodes", tag = "state", operation_id = "nodes", responses(
+    (status = 200, description = "As of the last change.", body = Nodes), Shown
+))]
+pub(super) async fn list(State(window): State<Arc<Window>>) -> Json<Nodes> {
+    Json(Nodes { schema: "unsplit.nodes/1".to_string(), nodes: window.snapshot().nodes.clone() })
+}
+
+/// One validator: why it stands as it does, who says so, and what came before.
+#[utoipa::path(get, path = "/api/v1/nodes/{name}", tag = "state", operation_id = "node",
+    params(("name" = String, Path, description = "Its name in the genesis file.")),
+    responses((status = 200, description = "The validator.", body = NodeView), Found)
+)]
+pub(super) async fn show(State(window): State<Arc<Window>>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let node = window.ask(|reply| Request::Node { name, reply }).await??;
+    Ok(Json(node).into_response())
+}
+
+/// Has this validator finish what it has and take no more tasks.
+///
+/// Its own word on the chain: the answer comes when that waits to become final.
+#[utoipa::path(post, path = "/api/v1/drain", tag = "operation",
+    security(("token" = [])),
+    responses((status = 202, description = "It waits to become final.", body = TransactionStatus), Commanded)
+)]
+pub(super) async fn drain(_writer: Writer, State(window): State<Arc<Window>>) -> Result<Response, Problem> {
+    set_drained(&window, true).await
+}
+
+/// Has this validator take tasks again.
+#[utoipa::path(post, path = "/api/v1/undrain", tag = "operation",
+    security(("token" = [])),
+    responses((status = 202, description = "It waits to become final.", body = TransactionStatus), Commanded)
+)]
+pub(super) async fn undrain(_writer: Writer, State(window): State<Arc<Window>>) -> Result<Response, Problem> {
+    set_drained(&window, false).await
+}
+
+async fn set_drained(window: &Window, drained: bool) -> Result<Response, Problem> {
+    let status = window.ask(|reply| Request::Drain { drained, reply }).await??;
+    Ok((StatusCode::ACCEPTED, Json(status)).into_response())
+}
+
+/// How the work is spread, and how much capacity it asks for.
+#[utoipa::path(get, path = "/api/v1/balance", tag = "state", operation_id = "balance", responses(
+    (status = 200, description = "As of the newest finalized block.", body = BalanceView), Asked
+))]
+pub(super) async fn balance(State(window): State<Arc<Window>>) -> Result<Json<BalanceView>, Problem> {
+    Ok(Json(window.ask(|reply| Request::Balance { reply }).await?))
+}

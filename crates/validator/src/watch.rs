@@ -1,0 +1,479 @@
+//! Who is there, and how are they, as this validator sees it?
+//!
+//! One task says at each heartbeat whom this validator hears and how it is itself, takes what the others say, asks after
+//! whom the detector doubts, and answers who asks. It is apart from the driver, so that a long block or a slow disk there
+//! does not make this validator look dead, and its channels are apart from the barrier: a row holds no vote.
+//!
+//! Nothing here decides: [`sentinel::health`] says who is suspect and [`sentinel::vitals`] who is ill. The driver reads
+//! it all from [`Sights`], and takes it to the chain.
+
+use crate::{
+    boundary::Boundary,
+    clock::{milliseconds, since},
+    progress::Progress,
+    roster::Roster,
+    wire::{Canary, Hearing, Probe, Question, Row, Vitals as OwnVitals},
+};
+use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
+use commonware_p2p::{Message, Receiver, Recipients, Sender};
+use commonware_runtime::{Clock, IoBuf, Metrics, Spawner};
+use commonware_utils::sync::Mutex;
+use ledger::{Decode as _, Encode as _, Height, View};
+use rand_core::CryptoRng;
+use sentinel::{
+    health::{self, Health, Link},
+    time::Moment,
+    vitals::{Ailment, Signs, Vitals, median},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tracing::debug;
+
+/// Rows that were sent and may still be echoed: as many as a round trip of several seconds needs.
+const SENT_MAX: usize = 16;
+
+/// Questions that may still be answered.
+const ASKED_MAX: usize = 256;
+
+/// Waking so much too late is a stall of our own: what was not heard meanwhile says nothing about the others.
+const STALL: Duration = Duration::from_millis(100);
+
+/// What the driver tells about this validator, for its rows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Own {
+    /// Newest finalized and applied height.
+    pub(crate) height: Height,
+    /// Whether it signs votes.
+    pub(crate) voting: bool,
+    /// Tasks that it runs.
+    pub(crate) running: usize,
+    /// Tasks leased to it that wait for a slot.
+    pub(crate) waiting: usize,
+    /// What became of its last canary.
+    pub(crate) canary: Canary,
+}
+
+/// Another validator, as this one sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sight {
+    /// What the detector says.
+    pub(crate) link: Link,
+    /// When it was last heard, whatever it said.
+    pub(crate) heard: Option<SystemTime>,
+    /// Since when it has been suspect.
+    pub(crate) suspect_since: Option<SystemTime>,
+    /// Its newest row, and when that came.
+    pub(crate) row: Option<(Row, SystemTime)>,
+    /// The round trip to it.
+    pub(crate) rtt: Option<Duration>,
+    /// How far its clock is ahead of ours, in milliseconds.
+    pub(crate) clock_ahead_ms: Option<i64>,
+    /// What ails it, the gravest first.
+    pub(crate) ailments: Vec<(Ailment, u32)>,
+}
+
+impl Sight {
+    const fn new() -> Self {
+        Self {
+            link: Link::Alive,
+            heard: None,
+            suspect_since: None,
+            row: None,
+            rtt: None,
+            clock_ahead_ms: None,
+            ailments: Vec::new(),
+        }
+    }
+
+    /// Whether it can be counted on to be there.
+    pub(crate) const fn is_heard(&self) -> bool {
+        self.heard.is_some() && !matches!(self.link, Link::Suspect)
+    }
+}
+
+/// What the watch sees, and what the driver tells it. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Sights {
+    shared: Arc<Mutex<Shared>>,
+    /// When each validator voted last, milliseconds since the Unix epoch.
+    voted: Arc<Vec<AtomicU64>>,
+    /// Moves whenever somebody becomes suspect, ill, or neither any more.
+    pub(crate) changes: Progress,
+}
+
+#[derive(Debug)]
+struct Shared {
+    own: Own,
+    /// When blocks last became final.
+    finalized: Option<SystemTime>,
+    nodes: Vec<Sight>,
+}
+
+impl Sights {
+    /// Of so many validators, none of them heard yet.
+    pub(crate) fn new(validators: usize) -> Self {
+        let nodes = vec![Sight::new(); validators];
+        let shared = Shared { own: Own::default(), finalized: None, nodes };
+        let voted = (0..validators).map(|_| AtomicU64::new(0)).collect();
+        Self { shared: Arc::new(Mutex::new(shared)), voted: Arc::new(voted), changes: Progress::default() }
+    }
+
+    /// Tells how this validator is.
+    pub(crate) fn tell(&self, own: Own, finalized: Option<SystemTime>) {
+        let mut shared = self.shared.lock();
+        (shared.own, shared.finalized) = (own, finalized);
+    }
+
+    /// All validators in the order of the roster; the place of this one means nothing.
+    pub(crate) fn all(&self) -> Vec<Sight> {
+        self.shared.lock().nodes.clone()
+    }
+
+    /// A vote of this validator was seen.
+    pub(crate) fn voted(&self, index: usize, now: SystemTime) {
+        if let Some(voted) = self.voted.get(index) {
+            voted.fetch_max(milliseconds(now), Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the watch needs that is fixed.
+pub(crate) struct Settings {
+    /// This validator's key.
+    pub(crate) key: PrivateKey,
+    /// Its place in the roster.
+    pub(crate) me: usize,
+    /// All validators.
+    pub(crate) roster: Roster,
+    /// What is signed is signed for this chain.
+    pub(crate) namespace: Vec<u8>,
+    /// How the detector is set.
+    pub(crate) health: health::Config,
+    /// The time between rows.
+    pub(crate) heartbeat: Duration,
+}
+
+/// See the module.
+pub(crate) struct Watch<E, SR, SP> {
+    context: E,
+    settings: Settings,
+    boundary: Boundary,
+    view: Progress,
+    sights: Sights,
+    rows: SR,
+    probes: SP,
+    health: Health,
+    vitals: Vitals,
+    started: SystemTime,
+    sequence: u64,
+    /// The rows sent last, and when.
+    sent: VecDeque<(u64, SystemTime)>,
+    /// Whom was asked after under which nonce.
+    asked: BTreeMap<u64, u32>,
+    lag: Duration,
+    next_row: SystemTime,
+}
+
+impl<E, SR, SP> Watch<E, SR, SP>
+where
+    E: Spawner + Clock + Metrics + CryptoRng,
+    SR: Sender<PublicKey = PublicKey>,
+    SP: Sender<PublicKey = PublicKey>,
+{
+    /// `rows` and `probes` are the sending ends of their channels.
+    pub(crate) fn new(
+        mut context: E,
+        settings: Settings,
+        boundary: Boundary,
+        view: Progress,
+        sights: Sights,
+        (rows, probes): (SR, SP),
+    ) -> Self {
+        let started = context.current();
+        let n = settings.roster.len();
+        let count = u32::try_from(n).expect("validator counts are small");
+        let me = u32::try_from(settings.me).expect("validator counts are small");
+        let mut health = Health::new(&settings.health, me, count, context.next_u64(), Moment(0));
+        let interval = u64::try_from(settings.heartbeat.as_micros()).unwrap_or(u64::MAX);
+        for node in (0..count).filter(|node| *node != me) {
+            health.expect(node, interval, Moment(0));
+        }
+        Self {
+            context,
+            settings,
+            boundary,
+            view,
+            sights,
+            rows,
+            probes,
+            health,
+            vitals: Vitals::new(n),
+            started,
+            sequence: 0,
+            sent: VecDeque::new(),
+            asked: BTreeMap::new(),
+            lag: Duration::ZERO,
+            next_row: started,
+        }
+    }
+
+    /// Runs until the context is stopped.
+    pub(crate) async fn run<RR, RP>(mut self, mut rows: RR, mut probes: RP)
+    where
+        RR: Receiver<PublicKey = PublicKey>,
+        RP: Receiver<PublicKey = PublicKey>,
+    {
+        let mut stopped = self.context.stopped();
+        loop {
+            let wake = self.wake();
+            tokio::select! {
+                biased;
+                _ = &mut stopped => return,
+                Ok(message) = rows.recv() => self.take_row(message),
+                Ok(message) = probes.recv() => self.take_probe(message),
+                () = self.context.sleep_until(wake) => self.tick(wake),
+            }
+        }
+    }
+
+    fn wake(&self) -> SystemTime {
+        let judged = self.health.deadline().map(|Moment(us)| self.started + Duration::from_micros(us));
+        judged.map_or(self.next_row, |judged| judged.min(self.next_row))
+    }
+
+    fn moment(&self, at: SystemTime) -> Moment {
+        Moment(u64::try_from(since(at, self.started).as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn tick(&mut self, due: SystemTime) {
+        let now = self.context.current();
+        let late = since(now, due);
+        self.lag = self.lag.max(late);
+        if late >= STALL {
+            self.health.stalled(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), self.moment(now));
+        }
+        self.judge(now);
+        if self.next_row <= now {
+            self.send_row(now);
+            let pause = if self.hears_quorum() { self.settings.heartbeat } else { self.settings.heartbeat / 4 };
+            self.next_row = now + pause;
+        }
+    }
+
+    /// Whether enough peers are heard for finality. Until then rows go out more often: somebody may be just back.
+    fn hears_quorum(&self) -> bool {
+        let heard = self.sights.shared.lock().nodes.iter().filter(|sight| sight.is_heard()).count();
+        heard + 1 >= ledger::quorum(self.settings.roster.len())
+    }
+
+    fn judge(&mut self, now: SystemTime) {
+        let moment = self.moment(now);
+        let heard: Vec<_> =
+            self.settings.roster.members().iter().map(|member| self.boundary.heard(&member.key)).collect();
+        for (node, at) in (0..).zip(&heard) {
+            if let Some(at) = at {
+                self.health.heard(node, self.moment(*at));
+            }
+        }
+        let mut questions = Vec::new();
+        self.health.tick(moment, &mut questions);
+        for probe in questions {
+            self.ask(probe);
+        }
+        let changed: Vec<(u32, Link)> = self.health.changes().collect();
+        let mut shared = self.sights.shared.lock();
+        for (sight, at) in shared.nodes.iter_mut().zip(heard) {
+            sight.heard = at.or(sight.heard);
+        }
+        for (node, link) in &changed {
+            let sight = &mut shared.nodes[*node as usize];
+            sight.link = *link;
+            sight.suspect_since = matches!(link, Link::Suspect).then(|| sight.suspect_since.unwrap_or(now));
+        }
+        drop(shared);
+        if !changed.is_empty() {
+            self.sights.changes.step();
+        }
+    }
+
+    fn ask(&mut self, probe: health::Probe) {
+        while self.asked.len() >= ASKED_MAX {
+            self.asked.pop_first();
+        }
+        // Counted up from the start of this run, so that the oldest question is the first to be forgotten.
+        let nonce = self.asked.last_key_value().map_or(milliseconds(self.started) << 20, |(nonce, _)| nonce + 1);
+        self.asked.insert(nonce, probe.target);
+        let question = Question { nonce, asker: u32::try_from(self.settings.me).expect("validator counts are small") };
+        match probe.through {
+            None => self.send_probe(probe.target, &Probe::Ask(question)),
+            Some(helper) => self.send_probe(helper, &Probe::AskFor { question, about: probe.target }),
+        }
+    }
+
+    fn send_probe(&mut self, to: u32, probe: &Probe) {
+        let Some(member) = self.settings.roster.members().get(to as usize) else { return };
+        self.probes.send(Recipients::One(member.key.clone()), IoBuf::from(probe.encode()), true);
+    }
+
+    fn take_probe(&mut self, (from, message): Message<PublicKey>) {
+        let Some(sender) = self.settings.roster.index(&from).and_then(|index| u32::try_from(index).ok()) else {
+            return;
+        };
+        let (key, namespace) = (&self.settings.key, &self.settings.namespace);
+        match Probe::decode(message.as_ref()) {
+            Ok(Probe::Ask(question)) => {
+                let answer = question.answer(key, namespace);
+                self.send_probe(sender, &Probe::Here { question, answer });
+            }
+            Ok(Probe::AskFor { question, about }) => self.send_probe(about, &Probe::Ask(question)),
+            Ok(Probe::Here { question, answer }) if question.asker as usize != self.settings.me => {
+                self.send_probe(question.asker, &Probe::Answered { question, about: sender, answer });
+            }
+            Ok(Probe::Here { question, answer }) => self.take_answer(question, sender, &answer),
+            Ok(Probe::Answered { question, about, answer }) => self.take_answer(question, about, &answer),
+            Err(problem) => debug!(node = self.settings.roster.name(&from), %problem, "probe not understood"),
+        }
+    }
+
+    fn take_answer(&mut self, question: Question, about: u32, answer: &crate::wire::Answer) {
+        if self.asked.get(&question.nonce) != Some(&about) {
+            return;
+        }
+        let Some(member) = self.settings.roster.members().get(about as usize) else { return };
+        if question.is_answered(answer, &member.key, &self.settings.namespace) {
+            let now = self.moment(self.context.current());
+            self.health.answered(about, now);
+        }
+    }
+
+    fn send_row(&mut self, now: SystemTime) {
+        self.sequence += 1;
+        let shared = self.sights.shared.lock();
+        let (own, hearings) = (shared.own, shared.nodes.iter().map(|sight| hearing(sight, now)).collect());
+        drop(shared);
+        let small = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+        let row = Row {
+            started_ms: milliseconds(self.started),
+            sequence: self.sequence,
+            sent_ms: milliseconds(now),
+            epoch: 0,
+            height: own.height,
+            view: View(self.view.get()),
+            voting: own.voting,
+            vitals: OwnVitals {
+                lag_ms: saturated(std::mem::take(&mut self.lag)),
+                disk_ms: saturated(self.boundary.disk_latency()),
+                running: small(own.running),
+                waiting: small(own.waiting),
+                executor: own.canary,
+            },
+            version: env!("CARGO_PKG_VERSION").into(),
+            hearings,
+        };
+        let message = row.sign(&self.settings.key, &self.settings.namespace);
+        self.rows.send(Recipients::All, IoBuf::from(message), true);
+        self.sent.push_back((self.sequence, now));
+        if self.sent.len() > SENT_MAX {
+            self.sent.pop_front();
+        }
+    }
+
+    fn take_row(&mut self, (from, message): Message<PublicKey>) {
+        let Some(index) = self.settings.roster.index(&from).filter(|index| *index != self.settings.me) else { return };
+        let validators = self.settings.roster.len();
+        let row = match Row::open(message.as_ref(), &from, &self.settings.namespace, validators) {
+            Ok(row) => row,
+            Err(problem) => {
+                debug!(node = self.settings.roster.name(&from), %problem, "row not taken");
+                return;
+            }
+        };
+        let now = self.context.current();
+        let node = u32::try_from(index).expect("validator counts are small");
+        if !self.is_newer(index, &row) {
+            return;
+        }
+        self.health.row(node, row.sequence, self.moment(now));
+        self.look_at(index, row, now);
+        self.judge(now);
+    }
+
+    /// Whether a row comes after the newest one of its sender, in this run of it or the next.
+    fn is_newer(&self, index: usize, row: &Row) -> bool {
+        let shared = self.sights.shared.lock();
+        let newest = shared.nodes[index].row.as_ref().map(|(newest, _)| (newest.started_ms, newest.sequence));
+        newest.is_none_or(|newest| newest < (row.started_ms, row.sequence))
+    }
+
+    /// Takes in what a row says of its sender.
+    fn look_at(&mut self, index: usize, row: Row, now: SystemTime) {
+        let rtt = self.round_trip(&row.hearings[self.settings.me], now);
+        let mut shared = self.sights.shared.lock();
+        let finalized = shared.finalized;
+        let sight = &mut shared.nodes[index];
+        let is_restarted = sight.row.as_ref().is_some_and(|(last, _)| last.started_ms != row.started_ms);
+        sight.rtt = rtt.or(sight.rtt.filter(|_| !is_restarted));
+        let travelled = sight.rtt.unwrap_or_default() / 2;
+        let ahead = i128::from(row.sent_ms) + travelled.as_millis().cast_signed() - i128::from(milliseconds(now));
+        sight.clock_ahead_ms = sight.rtt.and_then(|_| i64::try_from(ahead).ok());
+        let voting = row.voting;
+        sight.row = Some((row, now));
+        let clock_ahead_ms = sight.clock_ahead_ms;
+        let disks: Vec<u32> = shared.nodes.iter().filter_map(disk_ms).collect();
+        let (own_row, disk_ms) = (&shared.nodes[index].row, disk_ms(&shared.nodes[index]).unwrap_or(0));
+        let failed =
+            own_row.as_ref().is_some_and(|(row, _)| matches!(row.vitals.executor, Canary::Wedged | Canary::Wrong));
+        drop(shared);
+        if is_restarted {
+            self.vitals.forget(index);
+        }
+        let signs = Signs {
+            disk_ms,
+            median_disk_ms: median(disks),
+            executor_failed: failed,
+            clock_ahead_ms,
+            vote_ms_ago: self.vote_ms_ago(index, voting, finalized, now),
+        };
+        if self.vitals.follow(index, &signs) || is_restarted {
+            self.sights.shared.lock().nodes[index].ailments = self.vitals.ailments(index).collect();
+            self.sights.changes.step();
+        }
+    }
+
+    /// How long ago the row that the peer echoes was sent, without the time that it was held.
+    fn round_trip(&self, hearing: &Hearing, now: SystemTime) -> Option<Duration> {
+        let (_, sent) = self.sent.iter().find(|(sequence, _)| *sequence as u32 == hearing.echo)?;
+        since(now, *sent).checked_sub(Duration::from_millis(hearing.held_ms.into()))
+    }
+
+    /// How long a validator that says that it votes has not, while blocks became final just now.
+    fn vote_ms_ago(&self, index: usize, voting: bool, finalized: Option<SystemTime>, now: SystemTime) -> Option<u32> {
+        finalized.filter(|at| voting && since(now, *at) < Duration::from_secs(2))?;
+        let voted = self.sights.voted[index].load(Ordering::Relaxed);
+        // Whoever was not seen voting yet is measured from our own start.
+        let ago = milliseconds(now).saturating_sub(voted.max(milliseconds(self.started)));
+        Some(u32::try_from(ago).unwrap_or(u32::MAX))
+    }
+}
+
+fn disk_ms(sight: &Sight) -> Option<u32> {
+    sight.row.as_ref().map(|(row, _)| row.vitals.disk_ms.into())
+}
+
+fn hearing(sight: &Sight, now: SystemTime) -> Hearing {
+    let Some(heard) = sight.heard else { return Hearing::NEVER };
+    let rtt = sight.rtt.map_or(u16::MAX, |rtt| u16::try_from(rtt.as_micros() / 100).unwrap_or(u16::MAX));
+    let (echo, held_ms) =
+        sight.row.as_ref().map_or((0, u16::MAX), |(row, at)| (row.sequence as u32, saturated(since(now, *at))));
+    Hearing { age_ms: saturated(since(now, heard)), rtt, echo, held_ms }
+}
+
+fn saturated(time: Duration) -> u16 {
+    u16::try_from(time.as_millis()).unwrap_or(u16::MAX)
+}
