@@ -3,8 +3,12 @@
 //! Pure: time and observations come in as arguments, answers go out as values. Nothing here reads a clock, opens a
 //! socket or spawns a task, and nothing here can change what the network agrees on.
 //!
+//! - `health`: who is still there?
+//! - `time`: points on a monotonic clock
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
 
+pub mod health;
+pub mod time;
 pub mod why;
