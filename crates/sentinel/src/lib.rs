@@ -3,10 +3,14 @@
 //! Pure: time and observations come in as arguments, answers go out as values. Nothing here reads a clock, opens a
 //! socket or spawns a task, and nothing here can change what the network agrees on.
 //!
+//! - `health`: who is still there?
+//! - `time`: points on a monotonic clock
 //! - `vitals`: it is there, but is it well?
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
 
+pub mod health;
+pub mod time;
 pub mod vitals;
 pub mod why;

@@ -185,7 +185,8 @@ fn ailing(node: &str, ailments: &[AilmentView]) -> String {
     if ailments.is_empty() {
         return format!("{node} is well again");
     }
-    let ailments: Vec<String> = ailments.iter().map(|ailment| format!("{}: {}", ailment.what, ailment.measured)).collect();
+    let ailments: Vec<String> =
+        ailments.iter().map(|ailment| format!("{}: {}", ailment.what, ailment.measured)).collect();
     format!("{node} is ill, {}", ailments.join("; "))
 }
 

@@ -468,6 +468,20 @@ impl Consensus {
 }
 
 impl Health {
+    /// How the detector is set.
+    pub fn detector(&self) -> sentinel::health::Config {
+        let us = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let defaults = sentinel::health::Config::default();
+        let silence_us_max = us(self.heartbeat_timeout);
+        sentinel::health::Config {
+            heartbeat_us: us(self.heartbeat_interval),
+            false_suspicions_per_node_year_milli: u64::from(self.false_suspicions_per_node_year) * 1_000,
+            stall_us_max: defaults.stall_us_max.min(silence_us_max),
+            silence_us_max,
+            ..defaults
+        }
+    }
+
     fn problem(&self) -> Option<String> {
         let interval = self.heartbeat_interval;
         if let Some(problem) = within("health.heartbeat_interval", interval, "100ms", "10s") {
@@ -489,6 +503,7 @@ impl Health {
         }
         within("health.challenge_timeout", self.challenge_timeout, "1s", "120s")
             .or_else(|| within("health.heartbeat_timeout", self.heartbeat_timeout, "1s", "1h"))
+            .or_else(|| self.detector().check().err().map(|problem| format!("health: {problem}")))
     }
 }
 

@@ -122,6 +122,7 @@ pub struct Inputs<RG> {
 #[derive(Clone, Debug)]
 struct Peer {
     sight: Sight,
+    is_heard: bool,
     missing_since: Option<SystemTime>,
 }
 
@@ -198,7 +199,8 @@ where
     /// `gossip` is the sending end of its channel.
     pub fn new(context: E, settings: Settings, parts: Parts<B>, worker: Worker<E>, gossip: SG) -> Self {
         let started = context.current();
-        let peers = parts.sights.all().into_iter().map(|sight| Peer { sight, missing_since: None }).collect();
+        let peers =
+            parts.sights.all().into_iter().map(|sight| Peer { sight, is_heard: false, missing_since: None }).collect();
         let duty = if parts.guard.observing().is_some() { Duty::Observing } else { Duty::Voting };
         let gauges = Gauges::new(&context);
         let index = Arc::new(Mutex::new(Index::new(settings.indexed_transactions)));
@@ -418,9 +420,9 @@ where
     fn see(&mut self, index: usize, sight: Sight, now: SystemTime) {
         let member = &self.settings.roster.members()[index];
         let (node, key) = (member.entry.name.clone(), member.key.clone());
-        let (was_heard, is_heard) = (self.peers[index].sight.is_heard(), sight.is_heard());
-        let missing_since = if is_heard { None } else { sight.suspect_since.and(sight.heard) };
-        self.peers[index] = Peer { sight, missing_since };
+        let (was_heard, is_heard) = (self.peers[index].is_heard, sight.is_heard(now));
+        let missing_since = if is_heard { None } else { sight.heard };
+        self.peers[index] = Peer { sight, is_heard, missing_since };
         if was_heard == is_heard {
             return;
         }

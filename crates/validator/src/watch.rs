@@ -44,6 +44,9 @@ const ASKED_MAX: usize = 256;
 /// Waking so much too late is a stall of our own: what was not heard meanwhile says nothing about the others.
 const STALL: Duration = Duration::from_millis(100);
 
+/// A validator that is doubted and was not heard for so long counts as missing: three heartbeats.
+const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+
 /// What the driver tells about this validator, for its rows.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Own {
@@ -91,9 +94,15 @@ impl Sight {
         }
     }
 
-    /// Whether it can be counted on to be there.
-    pub(crate) const fn is_heard(&self) -> bool {
-        self.heard.is_some() && !matches!(self.link, Link::Suspect)
+    /// Whether it can be counted on to be there. One that is doubted for longer is not, even while nobody is accused
+    /// because so many are doubted at once: that is what a split looks like.
+    pub(crate) fn is_heard(&self, now: SystemTime) -> bool {
+        let Some(heard) = self.heard else { return false };
+        match self.link {
+            Link::Alive => true,
+            Link::Doubted => since(now, heard) < SILENT_AFTER,
+            Link::Suspect => false,
+        }
     }
 }
 
@@ -170,6 +179,8 @@ pub(crate) struct Watch<E, SR, SP> {
     probes: SP,
     health: Health,
     vitals: Vitals,
+    /// When each was heard last, as the detector knows.
+    heard: Vec<Option<SystemTime>>,
     started: SystemTime,
     sequence: u64,
     /// The rows sent last, and when.
@@ -214,6 +225,7 @@ where
             probes,
             health,
             vitals: Vitals::new(n),
+            heard: vec![None; n],
             started,
             sequence: 0,
             sent: VecDeque::new(),
@@ -261,14 +273,14 @@ where
         self.judge(now);
         if self.next_row <= now {
             self.send_row(now);
-            let pause = if self.hears_quorum() { self.settings.heartbeat } else { self.settings.heartbeat / 4 };
+            let pause = if self.hears_quorum(now) { self.settings.heartbeat } else { self.settings.heartbeat / 4 };
             self.next_row = now + pause;
         }
     }
 
     /// Whether enough peers are heard for finality. Until then rows go out more often: somebody may be just back.
-    fn hears_quorum(&self) -> bool {
-        let heard = self.sights.shared.lock().nodes.iter().filter(|sight| sight.is_heard()).count();
+    fn hears_quorum(&self, now: SystemTime) -> bool {
+        let heard = self.sights.shared.lock().nodes.iter().filter(|sight| sight.is_heard(now)).count();
         heard + 1 >= ledger::quorum(self.settings.roster.len())
     }
 
@@ -276,11 +288,12 @@ where
         let moment = self.moment(now);
         let heard: Vec<_> =
             self.settings.roster.members().iter().map(|member| self.boundary.heard(&member.key)).collect();
-        for (node, at) in (0..).zip(&heard) {
-            if let Some(at) = at {
-                self.health.heard(node, self.moment(*at));
+        for (node, (at, before)) in (0..).zip(heard.iter().zip(&self.heard)) {
+            if at > before {
+                self.health.heard(node, moment);
             }
         }
+        self.heard.clone_from(&heard);
         let mut questions = Vec::new();
         self.health.tick(moment, &mut questions);
         for probe in questions {

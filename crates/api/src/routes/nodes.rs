@@ -39,7 +39,7 @@ pub(super) async fn show(State(window): State<Arc<Window>>, Path(name): Path<Str
     security(("token" = [])),
     responses((status = 202, description = "It waits to become final.", body = TransactionStatus), Commanded)
 )]
-pub(super) async fn drain(_writer: Writer, State(window): State<Arc<Window>>) -> Result<Response, Problem> {
+pub(super) async fn drain(_: Writer, State(window): State<Arc<Window>>) -> Result<Response, Problem> {
     set_drained(&window, true).await
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn drain(_writer: Writer, State(window): State<Arc<Window>>) ->
     security(("token" = [])),
     responses((status = 202, description = "It waits to become final.", body = TransactionStatus), Commanded)
 )]
-pub(super) async fn undrain(_writer: Writer, State(window): State<Arc<Window>>) -> Result<Response, Problem> {
+pub(super) async fn undrain(_: Writer, State(window): State<Arc<Window>>) -> Result<Response, Problem> {
     set_drained(&window, false).await
 }
 

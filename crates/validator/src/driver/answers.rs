@@ -201,7 +201,7 @@ where
             }
             let missing_since_ms = peer.missing_since.map(milliseconds);
             let voting = peer.sight.row.as_ref().map(|(row, _)| row.voting);
-            peers.push(why::Peer { name, heard: peer.sight.is_heard(), missing_since_ms, voting });
+            peers.push(why::Peer { name, heard: peer.is_heard, missing_since_ms, voting });
         }
         Scene {
             me,
@@ -272,7 +272,7 @@ where
             return row;
         }
         let heard = self.parts.boundary.heard(&member.key);
-        row.reachable = peer.sight.is_heard();
+        row.reachable = peer.is_heard;
         row.silent_ms = heard.map(|heard| u64::try_from(since(now, heard).as_millis()).unwrap_or(u64::MAX));
         row.missing_since_ms = peer.missing_since.map(milliseconds);
         if let Some((said, _)) = &peer.sight.row {
