@@ -1,7 +1,7 @@
 //! Event in, decision, act.
 //!
 //! One task owns what a validator knows: it takes finalized blocks, requests and gossip one at a time, applies or answers
-//! them, looks at what the watch sees, and publishes a snapshot. It never waits for a peer.
+//! them, looks at what the lookout sees, and publishes a snapshot. It never waits for a peer.
 
 mod answers;
 mod start;
@@ -19,7 +19,7 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    watch::{Own, Sight, Sights},
+    lookout::{Own, Sight, Sights},
     wire::{GOSSIP_BYTES_MAX, Gossip},
     worker::{Finished, Worker},
 };
@@ -36,7 +36,7 @@ use commonware_utils::{
     channel::{mpsc, watch},
     sync::Mutex,
 };
-use ledger::{ChainId, Decode as _, Encode as _, Height, State, Transaction, View};
+use ledger::{ChainId, Decode as _, Encode as _, Height, State, Transaction};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -98,7 +98,7 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
     pub marshal: Mailbox<Scheme, Standard<Block>>,
     /// The newest view seen.
     pub view: Progress,
-    /// What the watch sees of the others.
+    /// What the lookout sees of the others.
     pub(crate) sights: Sights,
     /// What happens.
     pub events: EventLog,
@@ -400,7 +400,7 @@ where
         self.publish(now);
     }
 
-    /// Looks at what the watch sees, and tells it how this validator is.
+    /// Looks at what the lookout sees, and tells it how this validator is.
     fn look(&mut self, now: SystemTime) {
         let own = Own {
             height: self.parts.ledger.finalized().height(),

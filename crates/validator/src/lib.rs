@@ -8,7 +8,7 @@
 //! - `chain`: where the engine's blocks meet the ledger's state
 //! - `mempool`: which transactions wait to be put into a block?
 //! - `guard`, `scheme`: which votes has this key signed, and may it sign this one?
-//! - `watch`: who is there, and how are they, as this validator sees it?
+//! - `lookout`: who is there, and how are they, as this validator sees it?
 //! - `boundary`, `wire`: what crosses the line to the peers, and how is it written?
 //! - `blocker`: on what grounds is a peer cut off, and for how long?
 //! - `store`, `index`: where does a start begin, and where is a transaction?
@@ -27,6 +27,7 @@ pub mod config;
 pub mod driver;
 pub mod guard;
 mod index;
+mod lookout;
 pub mod mempool;
 pub mod production;
 mod progress;
@@ -36,7 +37,6 @@ pub mod store;
 #[cfg(test)]
 mod testing;
 pub mod validator;
-mod watch;
 pub mod wire;
 pub mod worker;
 

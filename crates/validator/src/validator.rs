@@ -15,7 +15,7 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    watch::{self, Sights, Watch},
+    lookout::{self, Lookout, Sights},
     wire::{GOSSIP_BYTES_MAX, PROBE_BYTES_MAX, PROTOCOL_VERSION, row_bytes_max},
     worker::{CanaryLimits, Execute, HUNG_AFTER, Worker},
 };
@@ -329,9 +329,9 @@ where
 
     let view = Progress::default();
     let sights = Sights::new(roster.len());
-    let watch = Watch::new(
-        context.child("watch"),
-        watch::Settings {
+    let lookout = Lookout::new(
+        context.child("lookout"),
+        lookout::Settings {
             key: key.clone(),
             me: roster.index(&me).expect("a participant is in the roster"),
             roster: roster.clone(),
@@ -439,13 +439,13 @@ where
         gossip.0,
     );
     let inputs = Inputs { deliveries: delivered, requests: inbox, gossip: gossip.1, finished };
-    let watch = context.child("watch").spawn(move |_| watch.run(rows.1, probes.1));
+    let lookout = context.child("lookout").spawn(move |_| lookout.run(rows.1, probes.1));
     let handle = context.spawn(move |_| async move {
         let ended = |part: &str| Err(format!("the {part} ended"));
         tokio::select! {
             biased;
             result = driver.run(inputs) => result,
-            _ = watch => ended("watch"),
+            _ = lookout => ended("lookout"),
             _ = engine => ended("consensus engine"),
             _ = marshal => ended("block store"),
             _ = broadcast => ended("block broadcast"),

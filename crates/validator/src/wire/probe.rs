@@ -55,7 +55,7 @@ pub struct Question {
 pub struct Answer([u8; 64]);
 
 /// The most bytes of a probe.
-pub const PROBE_BYTES_MAX: u32 = 1 + 8 + 4 + 4 + 64;
+pub const PROBE_BYTES_MAX: usize = 1 + 8 + 4 + 4 + 64;
 
 impl Question {
     /// The answer of the holder of `key`.
@@ -66,7 +66,7 @@ impl Question {
 
     /// Whether `answer` is that of `key`.
     pub fn is_answered(&self, answer: &Answer, key: &PublicKey, namespace: &[u8]) -> bool {
-        Signature::decode(&answer.0[..])
+        Signature::decode(bytes::Bytes::copy_from_slice(&answer.0))
             .is_ok_and(|signature| key.verify(&signed_under(namespace), &self.encode(), &signature))
     }
 }
@@ -157,7 +157,7 @@ mod tests {
         ];
         for probe in probes {
             let bytes = probe.encode();
-            assert!(bytes.len() <= PROBE_BYTES_MAX as usize);
+            assert!(bytes.len() <= PROBE_BYTES_MAX);
             assert_eq!(Probe::decode(&bytes), Ok(probe));
             assert!(Probe::decode(&bytes[..bytes.len() - 1]).is_err());
         }

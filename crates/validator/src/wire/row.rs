@@ -3,6 +3,7 @@
 //! A row goes to every validator at each heartbeat. It is signed, so that it can be shown to others as its sender's word;
 //! and nothing but a row is signed under its namespace, so it can never pass for a vote or a transaction.
 
+use commonware_codec::DecodeExt as _;
 use commonware_cryptography::{
     Signer as _, Verifier as _,
     ed25519::{PrivateKey, PublicKey, Signature},
@@ -19,8 +20,8 @@ const HEARING_BYTES: usize = 2 + 2 + 4 + 2;
 const SIGNATURE_BYTES: usize = 64;
 
 /// The most bytes of a signed row among so many validators.
-pub const fn row_bytes_max(validators: usize) -> u32 {
-    (FIXED_BYTES + HEARING_BYTES * validators + SIGNATURE_BYTES) as u32
+pub const fn row_bytes_max(validators: usize) -> usize {
+    FIXED_BYTES + HEARING_BYTES * validators + SIGNATURE_BYTES
 }
 
 /// What one validator says at one heartbeat.
@@ -110,8 +111,8 @@ impl Row {
     /// What is wrong with it.
     pub fn open(message: &[u8], from: &PublicKey, namespace: &[u8], validators: usize) -> Result<Self, RowError> {
         let (bytes, signature) = message.split_last_chunk::<SIGNATURE_BYTES>().ok_or(RowError::Short)?;
-        let signature = commonware_codec::DecodeExt::decode(&signature[..]).map_err(|_| RowError::Signature)?;
-        let signature: Signature = signature;
+        let signature =
+            Signature::decode(bytes::Bytes::copy_from_slice(signature)).map_err(|_| RowError::Signature)?;
         if !from.verify(&signed_under(namespace), bytes, &signature) {
             return Err(RowError::Signature);
         }
@@ -268,7 +269,7 @@ mod tests {
     #[test]
     fn the_longest_row_has_the_size_that_is_announced() {
         let message = row(100).sign(&key(1), NAMESPACE);
-        assert_eq!(message.len(), row_bytes_max(100) as usize);
+        assert_eq!(message.len(), row_bytes_max(100));
     }
 
     #[test]

@@ -106,7 +106,7 @@ impl Sight {
     }
 }
 
-/// What the watch sees, and what the driver tells it. Clones share it.
+/// What the lookout sees, and what the driver tells it. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sights {
     shared: Arc<Mutex<Shared>>,
@@ -152,7 +152,7 @@ impl Sights {
     }
 }
 
-/// What the watch needs that is fixed.
+/// What the lookout needs that is fixed.
 pub(crate) struct Settings {
     /// This validator's key.
     pub(crate) key: PrivateKey,
@@ -169,7 +169,7 @@ pub(crate) struct Settings {
 }
 
 /// See the module.
-pub(crate) struct Watch<E, SR, SP> {
+pub(crate) struct Lookout<E, SR, SP> {
     context: E,
     settings: Settings,
     boundary: Boundary,
@@ -191,7 +191,7 @@ pub(crate) struct Watch<E, SR, SP> {
     next_row: SystemTime,
 }
 
-impl<E, SR, SP> Watch<E, SR, SP>
+impl<E, SR, SP> Lookout<E, SR, SP>
 where
     E: Spawner + Clock + Metrics + CryptoRng,
     SR: Sender<PublicKey = PublicKey>,
