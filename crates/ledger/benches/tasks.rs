@@ -23,7 +23,8 @@ const PAYLOAD_BYTES: usize = 60;
 const WINDOW: u64 = 64;
 /// As many submissions as a block's execution units allow.
 const SUBMISSIONS_MAX: u64 = 2_400;
-const MINUTE: u32 = 60_000;
+const SECOND: u32 = 1_000;
+const MINUTE: u32 = 60 * SECOND;
 const HOUR: u32 = 60 * MINUTE;
 
 struct Scale {
@@ -254,8 +255,8 @@ fn run_out(scale: &Scale) {
     let leases = scale.run_out;
     let mut chain = Chain::with(leases, leases, MINUTE);
     assert_eq!(chain.state.task_counts().leased, leases);
-    (0..100).for_each(|_| chain.pass(1, Vec::new()));
-    let first = chain.block(MINUTE.into(), Vec::new());
+    (1..MINUTE / SECOND).for_each(|_| chain.pass(SECOND.into(), Vec::new()));
+    let first = chain.block(SECOND.into(), Vec::new());
     measure(
         &format!("apply/leases that run out={leases}, first block"),
         scale.runs,
@@ -264,7 +265,7 @@ fn run_out(scale: &Scale) {
     );
     let mut blocks = 0;
     let until_all_ended = |mut chain: Chain| {
-        chain.pass(MINUTE.into(), Vec::new());
+        chain.pass(SECOND.into(), Vec::new());
         blocks = 1;
         while chain.state.task_counts().leased > VALIDATORS {
             chain.pass(1, Vec::new());
@@ -277,7 +278,7 @@ fn run_out(scale: &Scale) {
     println!("ledger::blocks until all have run out {blocks:>43}");
 }
 
-/// After a halt the time of every lease has passed, and its blocks have not: what does a block cost?
+/// A halt that was longer than every lease ends none of them: what does a block after it cost?
 fn halt(scale: &Scale) {
     let leases = scale.open;
     let mut chain = Chain::with(leases, leases, HOUR);

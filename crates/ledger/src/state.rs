@@ -19,7 +19,7 @@ use crate::{
     codec::{self, Decode, DecodeError, Encode, Reader},
     genesis::{self, Genesis, GenesisValidator, TaskLimits},
     tasks::{
-        self, Task, TaskCounts, Tasks,
+        self, Lease, Now, Task, TaskCounts, Tasks,
         balance::Worker,
         order::{Claim, Output, Submission},
     },
@@ -426,6 +426,9 @@ pub enum StateError {
     /// The entry that names the chain is missing.
     #[error("the entry with the chain's parameters is missing")]
     NoParameters,
+    /// The entry with the chain's counters and clock is missing.
+    #[error("the entry with the chain's counters is missing")]
+    NoCounters,
     /// The entries are of another chain.
     #[error("the entries are of chain {got}, expected chain {expected}")]
     Chain {
@@ -444,6 +447,8 @@ pub(crate) fn genesis_root(genesis: &Genesis) -> Hash {
 fn genesis_tree(genesis: &Genesis, parameters: &Parameters) -> Tree {
     let mut tree = Tree::new();
     tree.insert(&[PARAMETERS], &parameters.encode());
+    let (counters, value) = tasks::first_counters(genesis.timestamp());
+    tree.insert(&[counters], &value);
     for validator in &genesis.validators {
         tree.insert(&key(VALIDATOR, &validator.key), &ValidatorEntry::from(validator).encode());
     }
@@ -463,7 +468,7 @@ impl State {
         let tree = genesis_tree(genesis, &parameters);
         let block = Block::first(genesis, tree.root());
         let capacities = genesis.validators.iter().map(|validator| (validator.key, validator.capacity));
-        let tasks = Tasks::new(parameters.tasks, capacities);
+        let tasks = Tasks::new(parameters.tasks, block.timestamp, capacities);
         Self { tree, parameters, tasks, height: block.height, digest: block.digest(), timestamp: block.timestamp }
     }
 
@@ -578,6 +583,17 @@ impl State {
         self.parameters.tasks
     }
 
+    /// Lease time after the last block: a clock that stands still in a halt, see [`tasks`].
+    pub const fn lease_time(&self) -> Timestamp {
+        self.tasks.lease_time()
+    }
+
+    /// What is left of a lease after the last block, in milliseconds of lease time; zero when only its height is left.
+    /// While blocks come at least once a second that is time as everybody knows it, and longer otherwise.
+    pub const fn lease_left_ms(&self, lease: &Lease) -> u64 {
+        self.tasks.left_ms(lease)
+    }
+
     /// The sum of all balances, which never changes. Looks at every account: for tests and checkers.
     pub fn total(&self) -> u128 {
         self.accounts().map(|(_, account)| u128::from(account.balance.0)).sum()
@@ -605,7 +621,7 @@ impl State {
                 error: Box::new(error),
             })?;
         }
-        next.tasks.settle(&mut next.tree, place, block.leader);
+        next.settle(place, block.leader);
         *self = Self { height: block.height, digest: block.digest(), timestamp: block.timestamp, ..next };
         Ok(())
     }
@@ -669,8 +685,15 @@ impl State {
         if !verified() {
             check_signature(tx)?;
         }
-        self.perform(effect, tx.account, place);
+        let now = self.tasks.now(self.timestamp, place);
+        self.perform(effect, tx.account, now);
         Ok(())
+    }
+
+    /// Ends the block at `place`, which `leader` led, after its transactions.
+    pub(crate) fn settle(&mut self, place: Place, leader: NodeId) {
+        let now = self.tasks.now(self.timestamp, place);
+        self.tasks.settle(&mut self.tree, now, leader);
     }
 
     /// What a transaction changes. Every rule but the signature is checked here, before anything is written; the signature
@@ -700,7 +723,7 @@ impl State {
             Kind::DeclineTask { claim, reason } => Ok(Effect::Decline(claimed(*claim)?, reason)),
             Kind::RenewLease { claim, renewals } => {
                 let task = claimed(*claim)?;
-                self.tasks.check_renewal(&task, *renewals, tip)?;
+                self.tasks.check_renewal(&task, *renewals)?;
                 Ok(Effect::Renew(task))
             }
         }
@@ -712,8 +735,8 @@ impl State {
         Ok(Account { nonce: next_nonce(sender.nonce, tx.nonce)?, ..sender })
     }
 
-    fn perform(&mut self, effect: Effect<'_>, sender: PublicKey, place: Place) {
-        let (tasks, tree, next) = (&mut self.tasks, &mut self.tree, place.height);
+    fn perform(&mut self, effect: Effect<'_>, sender: PublicKey, now: Now) {
+        let (tasks, tree, next) = (&mut self.tasks, &mut self.tree, now.height);
         match effect {
             Effect::Accounts(accounts) => accounts.into_iter().for_each(|(id, account)| put(tree, &id, account)),
             Effect::Submit(account, submission) => {
@@ -726,7 +749,7 @@ impl State {
             }
             Effect::Complete(task, output) => tasks.complete(tree, task, output, next),
             Effect::Decline(task, reason) => tasks.decline(tree, task, reason, next),
-            Effect::Renew(task) => tasks.renew(tree, task, place),
+            Effect::Renew(task) => tasks.renew(tree, task, now),
         }
     }
 
@@ -855,7 +878,7 @@ fn tree_of<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     entries: impl IntoIterator<Item = (K, V)>,
 ) -> Result<(Tree, Tasks), StateError> {
     let mut tree = Tree::new();
-    let mut tasks = Tasks::new(TaskLimits::default(), std::iter::empty());
+    let mut tasks = Tasks::new(TaskLimits::default(), Timestamp(0), std::iter::empty());
     let mut sum = Amount(0);
     let mut last: Option<K> = None;
     for (entry, (key, value)) in entries.into_iter().enumerate() {

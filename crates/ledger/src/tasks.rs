@@ -8,6 +8,12 @@
 //! Every block ends with [`Tasks::settle`]: leases that ran out end, and pending tasks are leased. That comes after the
 //! block's transactions, so a completion in the block in which its lease would run out still counts.
 //!
+//! **Leases are measured in lease time**, a clock that the chain keeps: it starts at the genesis timestamp, and each block
+//! moves it on by the milliseconds since the block before, but by [`TICK_MS_MAX`] at most. So a halt of whatever length,
+//! whenever it begins, takes a second from a lease and no more: nobody can complete or renew while no block is final. A
+//! leader that is dead leaves a gap that is longer than others, and of that too a second counts: with dead leaders leases
+//! last longer by the clock on the wall, never shorter. Deadlines are the submitter's and stay in block time.
+//!
 //! - `order`: what submitters and holders order
 //! - `balance`: who gets a task
 //! - `record`: a task as it is stored
@@ -46,13 +52,27 @@ const LEASED_PER_BLOCK_MAX: usize = 4_096;
 /// How many pending tasks that nobody can take yet are passed over to find one that somebody can.
 const PASSED_OVER_MAX: usize = 64;
 
-/// A lease runs out when its time *and* its height have passed, at one block for each so many milliseconds. Blocks come
-/// faster than that: the height protects holders in a halt that begins within so many blocks of the lease, and not yet in
-/// one that begins later.
+/// What a block adds to lease time, at most: longer than blocks take with everybody there, even around the world, and
+/// short beside a lease.
+pub const TICK_MS_MAX: u64 = 1_000;
+
+/// A lease runs out when its time *and* its height have passed, at one block for each so many milliseconds: what lease
+/// time needs at least.
 const LEASE_MS_PER_BLOCK: u32 = 1_000;
 
-/// The fewest blocks of a lease.
+/// The fewest blocks of a lease, which matters for short ones: a completion that was sent in time may miss a block or two.
 const LEASE_BLOCKS_MIN: u64 = 4;
+
+/// A block as what it changes sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Now {
+    /// Its height.
+    pub(crate) height: Height,
+    /// Its timestamp: what deadlines are held against.
+    pub(crate) timestamp: Timestamp,
+    /// Lease time after it.
+    pub(crate) lease_time: Timestamp,
+}
 
 /// How many tasks are in which state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,7 +97,7 @@ pub(crate) struct Tasks {
     workers: OrdMap<NodeId, Worker>,
     by_id: OrdMap<(TaskId, AccountId), TaskNumber>,
     pending: OrdSet<TaskNumber>,
-    /// Leases by the time and the height after which they run out.
+    /// Leases by the lease time and the height after which they run out.
     leases: OrdSet<(Timestamp, Height, TaskNumber)>,
     held: OrdSet<(NodeId, TaskNumber)>,
     deadlines: OrdSet<(Timestamp, TaskNumber)>,
@@ -90,20 +110,32 @@ pub(crate) struct Tasks {
     changes: Arc<Vec<TaskNumber>>,
 }
 
-/// The next number and token.
+/// The next number and token, and lease time after the last block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counters {
     number: TaskNumber,
     token: Token,
+    lease_time: Timestamp,
+}
+
+/// The entry of a chain on which nothing was ordered yet.
+pub(crate) fn first_counters(start: Timestamp) -> (u8, Vec<u8>) {
+    (COUNTERS, Counters::new(start).encode())
+}
+
+impl Counters {
+    const fn new(start: Timestamp) -> Self {
+        Self { number: TaskNumber(1), token: Token(1), lease_time: start }
+    }
 }
 
 impl Tasks {
-    /// Nothing was ordered yet, and these validators do what will be.
-    pub(crate) fn new(limits: TaskLimits, capacities: impl Iterator<Item = (NodeId, u32)>) -> Self {
+    /// Nothing was ordered yet, and these validators do what will be. Lease time begins at `start`.
+    pub(crate) fn new(limits: TaskLimits, start: Timestamp, capacities: impl Iterator<Item = (NodeId, u32)>) -> Self {
         let worker = |(id, capacity)| (id, Worker { capacity, ..Worker::default() });
         Self {
             limits,
-            counters: Counters { number: TaskNumber(1), token: Token(1) },
+            counters: Counters::new(start),
             workers: capacities.map(worker).collect(),
             by_id: OrdMap::new(),
             pending: OrdSet::new(),
@@ -116,6 +148,23 @@ impl Tasks {
             counts: TaskCounts::default(),
             changes: Arc::default(),
         }
+    }
+
+    /// Lease time after the last block that was settled.
+    pub(crate) const fn lease_time(&self) -> Timestamp {
+        self.counters.lease_time
+    }
+
+    /// The block at `place` as what it changes sees it, on a tip of that time: the same for who proposes a block and has
+    /// not begun it, and for who follows.
+    pub(crate) fn now(&self, tip: Timestamp, place: Place) -> Now {
+        let tick = place.timestamp.0.saturating_sub(tip.0).min(TICK_MS_MAX);
+        Now { height: place.height, timestamp: place.timestamp, lease_time: self.lease_time().after(tick) }
+    }
+
+    /// What is left of a lease after the last block, in milliseconds of lease time.
+    pub(crate) const fn left_ms(&self, lease: &Lease) -> u64 {
+        lease.until.timestamp.0.saturating_sub(self.counters.lease_time.0)
     }
 
     pub(crate) const fn counts(&self) -> TaskCounts {
@@ -265,7 +314,7 @@ impl Tasks {
     }
 
     /// Whether the lease may be renewed now: not before a quarter of it is over, and once for each count.
-    pub(crate) fn check_renewal(&self, task: &Task, renewals: u32, tip: Place) -> Result<(), TransactionError> {
+    pub(crate) fn check_renewal(&self, task: &Task, renewals: u32) -> Result<(), TransactionError> {
         let lease = lease_of(task);
         let claim = Claim { task: task.number, token: lease.token };
         match renewals.cmp(&lease.renewals) {
@@ -278,31 +327,29 @@ impl Tasks {
             std::cmp::Ordering::Greater => return Err(TransactionError::LeaseAhead { claim }),
             std::cmp::Ordering::Equal => {}
         }
-        let left = lease.until.timestamp.0.saturating_sub(tip.timestamp.0);
+        let left = self.left_ms(&lease);
         if left > u64::from(task.lease_ms) * 3 / 4 {
             return Err(TransactionError::RenewalTooEarly { claim, left });
         }
         Ok(())
     }
 
-    pub(crate) fn renew(&mut self, tree: &mut Tree, mut task: Task, place: Place) {
+    pub(crate) fn renew(&mut self, tree: &mut Tree, mut task: Task, now: Now) {
         let lease = lease_of(&task);
-        let renewed = Lease { until: lease_until(&task, place), renewals: lease.renewals + 1, ..lease };
+        let renewed = Lease { until: lease_until(&task, now), renewals: lease.renewals + 1, ..lease };
         self.answered(tree, lease.holder);
         self.move_on(tree, &mut task, TaskState::Leased(renewed));
     }
 
-    /// Ends the block at `place`, which `leader` led.
-    pub(crate) fn settle(&mut self, tree: &mut Tree, place: Place, leader: NodeId) {
-        self.led(tree, leader, place.height);
-        self.end_leases(tree, place);
-        self.pass_deadlines(tree, place);
-        self.forget(tree, place.height);
-        self.assign(tree, place);
-        let counters = self.counters.encode();
-        if tree.get(&[COUNTERS]) != Some(&counters) {
-            tree.insert(&[COUNTERS], &counters);
-        }
+    /// Ends the block at hand, which `leader` led.
+    pub(crate) fn settle(&mut self, tree: &mut Tree, now: Now, leader: NodeId) {
+        self.led(tree, leader, now.height);
+        self.end_leases(tree, now);
+        self.pass_deadlines(tree, now);
+        self.forget(tree, now.height);
+        self.assign(tree, now);
+        self.counters.lease_time = now.lease_time;
+        tree.insert(&[COUNTERS], &self.counters.encode());
     }
 
     /// A new block begins: what the last one changed is told.
@@ -325,26 +372,34 @@ impl Tasks {
         }
     }
 
-    fn end_leases(&mut self, tree: &mut Tree, place: Place) {
-        let passed = self.leases.range(..(place.timestamp, Height(0), TaskNumber(0)));
-        let due = passed.filter(|(_, height, _)| *height < place.height).map(|(_, _, number)| *number);
-        for number in due.take(ENDED_PER_BLOCK_MAX).collect::<Vec<_>>() {
-            let task = stored(tree, number);
-            let holder = lease_of(&task).holder;
-            if let Some(worker) = self.workers.get_mut(&holder) {
-                worker.missed = worker.missed.saturating_add(1);
-                store_worker(tree, &holder, worker);
-            }
-            self.give_up(tree, task, "the lease ran out", place.height);
+    /// A lease of this validator ended without a word of it.
+    fn missed(&mut self, tree: &mut Tree, node: NodeId) {
+        if let Some(worker) = self.workers.get_mut(&node) {
+            worker.missed = worker.missed.saturating_add(1);
+            store_worker(tree, &node, worker);
         }
     }
 
-    fn pass_deadlines(&mut self, tree: &mut Tree, place: Place) {
-        let passed = self.deadlines.range(..(place.timestamp, TaskNumber(0)));
+    fn end_leases(&mut self, tree: &mut Tree, now: Now) {
+        let passed = self.leases.range(..(now.lease_time, Height(0), TaskNumber(0)));
+        let due = passed.filter(|(_, height, _)| *height < now.height).map(|(_, _, number)| *number);
+        for number in due.take(ENDED_PER_BLOCK_MAX).collect::<Vec<_>>() {
+            let task = stored(tree, number);
+            self.missed(tree, lease_of(&task).holder);
+            self.give_up(tree, task, "the lease ran out", now.height);
+        }
+    }
+
+    fn pass_deadlines(&mut self, tree: &mut Tree, now: Now) {
+        let passed = self.deadlines.range(..(now.timestamp, TaskNumber(0)));
         let due: Vec<TaskNumber> = passed.map(|(_, number)| *number).take(ENDED_PER_BLOCK_MAX).collect();
         for number in due {
             let task = Task { reason: "the deadline passed".into(), ..stored(tree, number) };
-            self.finish(tree, task, TaskState::Failed { at: place.height });
+            // Who lets a deadline pass is no better than who lets a lease run out.
+            if let TaskState::Leased(lease) = &task.state {
+                self.missed(tree, lease.holder);
+            }
+            self.finish(tree, task, TaskState::Failed { at: now.height });
         }
     }
 
@@ -360,20 +415,20 @@ impl Tasks {
     }
 
     /// Leases what is pending, the oldest first.
-    fn assign(&mut self, tree: &mut Tree, place: Place) {
+    fn assign(&mut self, tree: &mut Tree, now: Now) {
         let (mut leased, mut passed_over) = (0, 0);
         // A copy, in which who keeps its room for an older task is full.
         let mut workers: BTreeMap<NodeId, Worker> = self.workers.iter().map(|(id, worker)| (*id, *worker)).collect();
         // A snapshot of the queue, which costs nothing: what is leased here leaves the queue itself.
         for number in &self.pending.clone() {
             let exhausted = leased == LEASED_PER_BLOCK_MAX || passed_over == PASSED_OVER_MAX;
-            if exhausted || !balance::is_room(&workers, place.height) {
+            if exhausted || !balance::is_room(&workers, now.height) {
                 return;
             }
             let task = stored(tree, *number);
-            match balance::choose(&workers, task.units, &task.lost_by, place.height) {
+            match balance::choose(&workers, task.units, &task.lost_by, now.height) {
                 Choice::Now(holder) => {
-                    self.lease(tree, task, holder, place);
+                    self.lease(tree, task, holder, now);
                     workers.insert(holder, self.workers[&holder]);
                     leased += 1;
                 }
@@ -386,10 +441,10 @@ impl Tasks {
         }
     }
 
-    fn lease(&mut self, tree: &mut Tree, mut task: Task, holder: NodeId, place: Place) {
+    fn lease(&mut self, tree: &mut Tree, mut task: Task, holder: NodeId, now: Now) {
         let token = self.counters.token;
         self.counters.token = Token(token.0 + 1);
-        let state = TaskState::Leased(Lease { holder, token, until: lease_until(&task, place), renewals: 0 });
+        let state = TaskState::Leased(Lease { holder, token, until: lease_until(&task, now), renewals: 0 });
         self.move_on(tree, &mut task, state);
     }
 
@@ -520,7 +575,11 @@ impl Tasks {
 
     fn restore_counters(&mut self, value: &[u8]) -> Result<(), DecodeError> {
         let mut r = Reader::new(value);
-        self.counters = Counters { number: TaskNumber::read(&mut r)?, token: Token::read(&mut r)? };
+        self.counters = Counters {
+            number: TaskNumber::read(&mut r)?,
+            token: Token::read(&mut r)?,
+            lease_time: Timestamp::read(&mut r)?,
+        };
         r.finish()
     }
 
@@ -536,6 +595,9 @@ impl Tasks {
 
     /// Whether payloads and tasks belong together, and nothing is ahead of the counters.
     pub(crate) fn check(&self, tree: &Tree) -> Result<(), StateError> {
+        if tree.get(&[COUNTERS]).is_none() {
+            return Err(StateError::NoCounters);
+        }
         let mut payloads = tree.prefix(&[PAYLOAD]);
         for (key, value) in tree.prefix(&[TASK]) {
             let task = Task::decode(number_of(key), value).expect("decoded a moment ago");
@@ -567,6 +629,7 @@ impl Encode for Counters {
     fn write(&self, out: &mut Vec<u8>) {
         self.number.write(out);
         self.token.write(out);
+        self.lease_time.write(out);
     }
 }
 
@@ -584,10 +647,10 @@ fn check_fields(submission: &Submission) -> Result<(), TransactionError> {
     check("bytes of payload", submission.payload.len() as u64, 0, order::PAYLOAD_BYTES_MAX as u64)
 }
 
-/// When a lease that begins at `place` may run out.
-fn lease_until(task: &Task, place: Place) -> Place {
+/// When a lease that begins in the block at hand may run out: a height, and lease time.
+fn lease_until(task: &Task, now: Now) -> Place {
     let blocks = u64::from(task.lease_ms.div_ceil(LEASE_MS_PER_BLOCK)).max(LEASE_BLOCKS_MIN);
-    Place { height: place.height.after(blocks), timestamp: place.timestamp.after(task.lease_ms.into()) }
+    Place { height: now.height.after(blocks), timestamp: now.lease_time.after(task.lease_ms.into()) }
 }
 
 /// The lease of a task that was found leased.

@@ -79,7 +79,7 @@ fn place_on(state: &State) -> Place {
 /// The root after `block`, for a proposer that let its transactions take effect one by one.
 fn root_after(mut proposer: State, block: &Block) -> Hash {
     let place = Place { height: block.height, timestamp: block.timestamp };
-    proposer.tasks.settle(&mut proposer.tree, place, block.leader);
+    proposer.settle(place, block.leader);
     proposer.root()
 }
 
@@ -191,7 +191,7 @@ fn the_formats_are_what_they_were() {
         [genesis([100, 50, 0]).hash(), state.root(), state.digest(), block.transactions[0].id().0, block.digest()];
     assert_eq!(
         seen.map(|hash| hash.to_string()[..16].to_owned()),
-        ["97fb6d4a503ee3dc", "a56d91e76d190e59", "14210cade2890bb2", "7160d395db6ae137", "ecd415b5104b88ef"]
+        ["97fb6d4a503ee3dc", "f6333e3b50605070", "eb336a1b80b4a13a", "7160d395db6ae137", "1b13c83bb55c2c0d"]
     );
 }
 
@@ -440,8 +440,9 @@ fn entries_that_no_state_has_are_refused() {
     check_entries(Vec::clear, &StateError::NoParameters);
     check_entries(|entries| entries.swap(1, 2), &StateError::Order { entry: 2 });
     check_entries(|entries| entries.insert(1, entries[0].clone()), &StateError::Order { entry: 1 });
-    check_entries(|entries| entries.push((vec![3; 33], Vec::new())), &StateError::Key { entry: 7 });
-    check_entries(|entries| entries.push((vec![2; 34], Vec::new())), &StateError::Order { entry: 7 });
+    check_entries(|entries| drop(entries.pop()), &StateError::NoCounters);
+    check_entries(|entries| entries.push((vec![200; 33], Vec::new())), &StateError::Key { entry: 8 });
+    check_entries(|entries| entries.push((vec![2; 34], Vec::new())), &StateError::Order { entry: 8 });
     check_entries(|entries| entries[6].0.push(0), &StateError::Key { entry: 6 });
     check_entries(|entries| entries[1].1 = vec![0; 16], &StateError::EmptyAccount { entry: 1 });
     check_entries(

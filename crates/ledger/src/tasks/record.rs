@@ -67,7 +67,8 @@ pub struct Lease {
     pub holder: NodeId,
     /// What tells it from all other leases: greater than the tokens before it.
     pub token: Token,
-    /// It runs out in the first block that is later *and* higher than this.
+    /// It runs out in the first block that is later *and* higher than this. Its timestamp is *lease time*, which stands still
+    /// in a halt; [`State::lease_left_ms`](crate::State::lease_left_ms) says what is left of it.
     pub until: Place,
     /// How often it was renewed.
     pub renewals: u32,

@@ -171,6 +171,14 @@ impl Chain {
         (0..blocks).for_each(|_| self.pass(1, []));
     }
 
+    /// Lets so much lease time pass, in blocks that are as far apart as lease time goes along with.
+    fn lapse(&mut self, ms: u64) {
+        let until = self.state.lease_time().after(ms);
+        while self.state.lease_time() < until {
+            self.pass((until.0 - self.state.lease_time().0).min(TICK_MS_MAX), []);
+        }
+    }
+
     /// What is said to a transaction: the three ways to ask must agree, and a refusal must leave no mark.
     fn answer(&self, tx: &Transaction) -> Result<(), TransactionError> {
         let (mut proposer, mut follower) = (self.clone(), self.clone());
@@ -190,8 +198,7 @@ impl Chain {
 
     /// Ends a block whose transactions took effect one by one.
     fn settle(&mut self, block: &Block) {
-        let (tasks, tree) = self.state.parts();
-        tasks.settle(tree, place_of(block), block.leader);
+        self.state.settle(place_of(block), block.leader);
     }
 
     fn accepts(&self, order: Order) {
@@ -377,68 +384,79 @@ fn tasks_of_one_name_belong_to_different_accounts() {
 
 // When a lease ends.
 
-/// A lease of so many milliseconds; then blocks at these times after its own. Is it over by the last of them?
-fn check_run_out(lease_ms: u32, blocks: &[u64], is_over: bool) {
+/// A lease of so many milliseconds; then blocks that are so far apart. Is it over by the last of them?
+fn check_run_out(lease_ms: u32, gaps: &[u64], is_over: bool) {
     let mut chain = Chain::after([Submission { lease_ms, ..task("a") }]);
-    let (claim, start) = (chain.claim("a"), chain.state.timestamp());
-    for ms in blocks {
-        assert_eq!(chain.claim("a"), claim, "over before {ms} ms, blocks at {blocks:?}");
-        chain.pass(start.0 + ms - chain.state.timestamp().0, []);
+    let claim = chain.claim("a");
+    for ms in gaps {
+        assert_eq!(chain.claim("a"), claim, "over too early, with blocks {gaps:?} apart");
+        chain.pass(*ms, []);
     }
-    assert_eq!(chain.claim("a") != claim, is_over, "blocks at {blocks:?}");
+    assert_eq!(chain.claim("a") != claim, is_over, "blocks {gaps:?} apart");
 }
 
-/// So many blocks, of which the last is so many milliseconds after the lease began, and the others at once.
-fn at_once_until(blocks: u64, ms: u64) -> Vec<u64> {
-    (1..blocks).chain([ms]).collect()
-}
-
-/// As many blocks after a halt: the first is at `ms` already.
-fn after_a_halt(blocks: u64, ms: u64) -> Vec<u64> {
-    (ms..ms + blocks).collect()
+/// So many blocks of so many milliseconds each, and these after them.
+fn and_then(blocks: usize, ms: u64, rest: &[u64]) -> Vec<u64> {
+    [&vec![ms; blocks], rest].concat()
 }
 
 #[test]
-fn a_lease_runs_out_when_its_time_and_its_blocks_have_passed() {
-    check_run_out(10_000, &at_once_until(11, 10_001), true);
-    check_run_out(10_000, &at_once_until(11, 10_000), false);
-    check_run_out(10_000, &at_once_until(10, 10_001), false);
-    check_run_out(10_000, &at_once_until(40, 10_000), false);
-    check_run_out(10_000, &after_a_halt(11, 10_001 - 10), true);
-    check_run_out(10_000, &after_a_halt(10, 20_000), false);
-}
-
-#[test]
-fn a_lease_lasts_a_block_for_each_second_begun_and_at_least_four() {
-    for (lease_ms, blocks) in [(1_000, 4), (1_001, 4), (4_000, 4), (4_001, 5), (10_001, 11)] {
-        check_run_out(lease_ms, &after_a_halt(blocks, 60_000), false);
-        check_run_out(lease_ms, &after_a_halt(blocks + 1, 60_000), true);
+fn a_lease_runs_out_when_its_lease_time_has_passed() {
+    for (blocks, ms) in [(10, 1_000), (100, 100), (1_000, 10)] {
+        check_run_out(10_000, &and_then(blocks, ms, &[]), false);
+        check_run_out(10_000, &and_then(blocks, ms, &[1]), true);
+        check_run_out(10_000, &and_then(blocks - 1, ms, &[ms - 1, 1]), false);
     }
 }
 
 #[test]
-fn a_halt_of_an_hour_ends_no_lease_before_its_holder_had_its_blocks() {
-    let mut chain = Chain::after([task("a"), task("b")]);
-    let (claim, completion) = (chain.claim("a"), chain.completion_of("b"));
+fn a_lease_lasts_at_least_four_blocks() {
+    for lease_ms in [1_000, 1_001] {
+        check_run_out(lease_ms, &[1_000, 1_000, 1_000, 1_000], false);
+        check_run_out(lease_ms, &[1_000, 1_000, 1_000, 1_000, 1], true);
+    }
+    check_run_out(4_000, &and_then(4, 1_000, &[1]), true);
+}
+
+#[test]
+fn a_gap_between_blocks_takes_a_second_from_a_lease_and_no_more() {
+    for gap in [1_000, 1_001, 60_000, 3_600_000, u64::MAX / 2] {
+        // Whenever the halt begins: its blocks have passed long before in all but the first.
+        for before in [0, 10, 200] {
+            let ms = 9_000_u64.checked_div(before as u64).unwrap_or(0);
+            let rest = 9_000 - ms * before as u64;
+            let others = [rest / 9; 9];
+            let gaps: Vec<u64> = vec![ms; before].into_iter().chain(others.into_iter().filter(|ms| *ms > 0)).collect();
+            check_run_out(10_000, &[gaps.as_slice(), &[gap]].concat(), false);
+            check_run_out(10_000, &[gaps.as_slice(), &[gap, 1]].concat(), true);
+        }
+    }
+}
+
+#[test]
+fn a_lease_says_what_is_left_of_it() {
+    let mut chain = Chain::after([task("a")]);
+    let left = |chain: &Chain| chain.state.lease_left_ms(&lease_of(&chain.task("a")));
+    assert_eq!((chain.state.lease_time(), left(&chain)), (Timestamp(1_001), 10_000));
+    chain.pass(500, []);
+    assert_eq!((chain.state.lease_time(), left(&chain)), (Timestamp(1_501), 9_500));
     chain.pass(3_600_000, []);
-    chain.wait(9);
-    assert_eq!(chain.claim("a"), claim);
-    // The last block in which it counts is the one in which the other runs out.
-    chain.pass(1, [completion]);
-    assert_eq!(chain.is("b"), "done");
-    assert_ne!(chain.claim("a"), claim);
-    assert_eq!(chain.task("a").reason, "the lease ran out");
+    assert_eq!((chain.state.lease_time(), left(&chain)), (Timestamp(2_501), 8_500));
+    // Its time has passed, its blocks have not.
+    let mut chain = Chain::after([Submission { lease_ms: 1_000, ..task("a") }]);
+    chain.lapse(2_000);
+    assert_eq!(left(&chain), 0);
 }
 
 #[test]
 fn a_completion_counts_in_the_block_in_which_its_lease_would_run_out_and_not_in_the_next() {
     let mut chain = Chain::after([task("a")]);
     let (holder, claim) = (chain.holder("a"), chain.claim("a"));
-    chain.wait(10);
+    chain.lapse(10_000);
     let mut late = chain.clone();
-    chain.pass(10_000, [complete(holder, claim)]);
+    chain.pass(1, [complete(holder, claim)]);
     assert_eq!(chain.is("a"), "done");
-    late.pass(10_000, []);
+    late.pass(1, []);
     late.refuses_claim(holder, claim, &stale(claim, "is leased with token 2"));
 }
 
@@ -572,8 +590,7 @@ fn declined_and_run_out_leases_use_up_the_retries_and_then_the_task_fails_with_t
                 if by_decline {
                     chain.pass(1, [chain.decline_of("a")]);
                 } else {
-                    chain.wait(10);
-                    chain.pass(10_000, []);
+                    chain.lapse(10_001);
                 }
                 assert_eq!(chain.task("a").reason, reason);
             }
@@ -619,6 +636,16 @@ fn a_task_fails_in_the_first_block_after_its_deadline() {
         check_deadline(submission(), 500, 500, open);
         check_deadline(submission(), 500, 501, "failed");
     }
+}
+
+#[test]
+fn who_lets_a_deadline_pass_missed_a_lease_and_who_only_waited_did_not() {
+    let mut chain = Chain::with(&[1], limits());
+    let due = |id, units| submit(ANNA, Submission { units, deadline: Timestamp(2_000), ..task(id) });
+    chain.pass(1, [due("held", 64), due("waits", 1)]);
+    chain.pass(2_000, []);
+    assert_eq!([chain.is("held"), chain.is("waits")], ["failed"; 2]);
+    assert_eq!((chain.worker(1).missed, chain.worker(1).leases), (1, 0));
 }
 
 #[test]
@@ -673,7 +700,7 @@ fn only_the_submitter_cancels_and_only_once() {
 #[test]
 fn a_lease_is_renewed_when_a_quarter_of_it_is_over_and_not_before() {
     let mut chain = Chain::after([task("a")]);
-    chain.pass(2_499, []);
+    chain.lapse(2_499);
     let early = TransactionError::RenewalTooEarly { claim: chain.claim("a"), left: 7_501 };
     assert!(early.may_pass());
     chain.refuses(chain.renewal_of("a"), early);
@@ -685,14 +712,13 @@ fn a_lease_is_renewed_when_a_quarter_of_it_is_over_and_not_before() {
 fn a_renewal_begins_the_lease_anew_under_the_same_token() {
     let mut chain = Chain::after([task("a")]);
     let claim = chain.claim("a");
-    chain.wait(8);
-    chain.pass(9_000, []);
-    chain.pass(1, [chain.renewal_of("a")]);
+    chain.lapse(9_000);
+    // What a halt before it takes from the lease, it takes from no renewed one.
+    chain.pass(60_000, [chain.renewal_of("a")]);
     let lease = lease_of(&chain.task("a"));
-    let until = Place { height: chain.state.height().after(10), timestamp: chain.state.timestamp().after(10_000) };
+    let until = Place { height: chain.state.height().after(10), timestamp: chain.state.lease_time().after(10_000) };
     assert_eq!((chain.claim("a"), lease.renewals, lease.until), (claim, 1, until));
-    chain.pass(10_000, []);
-    chain.wait(9);
+    chain.lapse(10_000);
     assert_eq!(chain.claim("a"), claim);
     chain.wait(1);
     assert_ne!(chain.claim("a"), claim);
@@ -702,10 +728,10 @@ fn a_renewal_begins_the_lease_anew_under_the_same_token() {
 fn a_renewal_counts_once() {
     let mut chain = Chain::after([task("a")]);
     let (holder, claim) = (chain.holder("a"), chain.claim("a"));
-    chain.pass(5_000, []);
+    chain.lapse(5_000);
     chain.refuses(renew(holder, claim, 1), TransactionError::LeaseAhead { claim });
     chain.pass(1, [renew(holder, claim, 0)]);
-    chain.pass(5_000, []);
+    chain.lapse(5_000);
     chain.refuses(renew(holder, claim, 0), stale(claim, "was renewed 1 times already"));
     chain.refuses(renew(holder, claim, 2), TransactionError::LeaseAhead { claim });
     chain.accepts(renew(holder, claim, 1));
@@ -715,7 +741,7 @@ fn a_renewal_counts_once() {
 fn a_renewed_lease_does_not_outlive_the_deadline() {
     let mut chain = Chain::after([Submission { deadline: Timestamp(20_000), ..task("a") }]);
     for _ in 0..4 {
-        chain.pass(4_500, []);
+        chain.lapse(4_500);
         chain.pass(1, [chain.renewal_of("a")]);
     }
     assert_eq!((chain.is("a"), lease_of(&chain.task("a")).until.timestamp > Timestamp(20_000)), ("leased", true));
@@ -864,15 +890,14 @@ fn on_whom_a_lease_ran_out_gets_one_lease_at_a_time_until_it_answers() {
     for answer in answers {
         let mut chain = Chain::with(&[1], limits());
         chain.pass(1, [submit(ANNA, Submission { retries: 15, ..task("lost") })]);
-        chain.wait(10);
-        chain.pass(10_000, ["a", "b", "c"].map(|id| submit(ANNA, task(id))));
+        chain.lapse(10_000);
+        chain.pass(1, ["a", "b", "c"].map(|id| submit(ANNA, task(id))));
         assert_eq!(chain.worker(1).missed, 1);
         let leased = |chain: &Chain| {
             ["lost", "a", "b", "c"].into_iter().filter(|id| chain.is(id) == "leased").collect::<Vec<_>>()
         };
         assert_eq!(leased(&chain), ["lost"], "it is the only one there is");
-        chain.wait(5);
-        chain.pass(5_000, []);
+        chain.lapse(5_000);
         assert_eq!(leased(&chain), ["lost"]);
         chain.pass(1, [answer(&chain, "lost")]);
         assert_eq!(chain.worker(1).missed, 0);
@@ -932,12 +957,13 @@ fn eventful() -> Chain {
     let mut chain = Chain::after(
         ["done", "failed", "cancelled", "lost", "renewed"].map(|id| Submission { retries: 0, ..task(id) }),
     );
-    chain.pass(5_000, []);
+    chain.lapse(8_000);
     chain.pass(1, [chain.renewal_of("renewed"), chain.decline_of("failed"), cancel(ANNA, "cancelled")]);
     chain.pass(1, [chain.completion_of("done"), submit(BERT, Submission { units: 64, ..task("retried") })]);
-    chain.pass(5_000, [chain.decline_of("retried")]);
+    chain.pass(1_000, [chain.decline_of("retried")]);
     chain.pass(1, ["p", "q", "r", "s"].map(|id| submit(BERT, Submission { units: 64, ..task(id) })));
-    chain.wait(6);
+    chain.pass(1_000, []);
+    chain.wait(1);
     chain
 }
 
@@ -996,8 +1022,9 @@ fn tasks_that_could_not_have_become_are_refused() {
     check(&|tree| tree.insert(&key(PAYLOAD, of("done")), b"done"), no_payload());
     check(&|tree| tree.insert(&key(PAYLOAD, TaskNumber(99)), b""), wrong(99, "has a payload and no record"));
 
-    let counters = |number, token| Counters { number: TaskNumber(number), token: Token(token) }.encode();
-    let Counters { number, token } = chain.index().counters;
+    let counters =
+        |number, token| Counters { number: TaskNumber(number), token: Token(token), lease_time: Timestamp(0) }.encode();
+    let Counters { number, token, .. } = chain.index().counters;
     check(
         &|tree| tree.insert(&[COUNTERS], &counters(number.0 - 1, token.0)),
         wrong(number.0 - 1, "has a number that was not given yet"),
@@ -1008,7 +1035,7 @@ fn tasks_that_could_not_have_become_are_refused() {
         &|tree| tree.insert(&[COUNTERS], &counters(number.0, token.0 - 1)),
         wrong(newest.number.0, "has a token that was not given yet"),
     );
-    check(&|tree| assert!(tree.remove(&[COUNTERS])), wrong(1, "has a number that was not given yet"));
+    check(&|tree| assert!(tree.remove(&[COUNTERS])), StateError::NoCounters);
 
     let twin = Task { id: id("renewed"), ..chain.task("done") };
     check(&|tree| put(tree, &twin), wrong(twin.number.0, "has the name of another"));
@@ -1040,7 +1067,7 @@ fn a_lease_of_who_is_no_validator_is_refused() {
 /// The formats are stable: whoever means to change one raises its version, and then this value.
 #[test]
 fn the_format_of_a_state_with_tasks_is_what_it_was() {
-    assert_eq!(eventful().state.root().to_string()[..16], *"a89fe5c7b0b252f9");
+    assert_eq!(eventful().state.root().to_string()[..16], *"aa2a947186b0af61");
 }
 
 proptest! {

@@ -71,7 +71,7 @@ enum Stand {
 struct Held {
     holder: u8,
     token: u64,
-    /// Height and milliseconds.
+    /// Height and lease time.
     until: (u64, u64),
     renewals: u32,
 }
@@ -91,6 +91,8 @@ struct Model {
     seen: Vec<Seen>,
     suspects: BTreeSet<u8>,
     led: [u64; 4],
+    /// The lease time.
+    clock: u64,
 }
 
 impl Known {
@@ -105,10 +107,10 @@ impl Known {
         self.finished().is_none()
     }
 
-    /// When a lease that begins at this height and time ends.
-    fn until(&self, height: u64, ms: u64) -> (u64, u64) {
+    /// When a lease that begins at this height and lease time ends.
+    fn until(&self, height: u64, clock: u64) -> (u64, u64) {
         let lease_ms = u64::from(self.submission.lease_ms);
-        (height + 4.max(lease_ms.div_ceil(1_000)), ms + lease_ms)
+        (height + 4.max(lease_ms.div_ceil(1_000)), clock + lease_ms)
     }
 
     fn lose(&mut self, holder: u8, height: u64) {
@@ -120,7 +122,13 @@ impl Known {
 
 impl Model {
     const fn new() -> Self {
-        Self { known: BTreeMap::new(), submitted: 0, seen: Vec::new(), suspects: BTreeSet::new(), led: [0; 4] }
+        let suspects = BTreeSet::new();
+        Self { known: BTreeMap::new(), submitted: 0, seen: Vec::new(), suspects, led: [0; 4], clock: 1_000 }
+    }
+
+    /// The lease time of a block at this time on a tip of that.
+    fn clock_at(&self, ms: u64, tip: u64) -> u64 {
+        self.clock + (ms - tip).min(1_000)
     }
 
     fn open(&self) -> impl Iterator<Item = &Known> + Clone {
@@ -214,6 +222,7 @@ impl Model {
     }
 
     fn take_claim(&mut self, who: u8, kind: &Kind, claim: Claim, height: u64, ms: u64, tip: u64) -> bool {
+        let begins = self.clock_at(ms, tip);
         let Some(known) = self.known.get_mut(&claim.task.0) else { return false };
         let Stand::Leased(held) = known.stand else { return false };
         if (held.token, held.holder) != (claim.token.0, who) {
@@ -226,11 +235,11 @@ impl Model {
             }
             Kind::DeclineTask { .. } => known.lose(who, height),
             Kind::RenewLease { renewals, .. } => {
-                let left = held.until.1.saturating_sub(tip);
+                let left = held.until.1.saturating_sub(self.clock);
                 if *renewals != held.renewals || 4 * left > 3 * u64::from(known.submission.lease_ms) {
                     return false;
                 }
-                let until = known.until(height, ms);
+                let until = known.until(height, begins);
                 known.stand = Stand::Leased(Held { until, renewals: renewals + 1, ..held });
             }
             Kind::Transfer { .. } | Kind::SubmitTask(_) | Kind::CancelTask { .. } => panic!("they claim nothing"),
@@ -240,19 +249,23 @@ impl Model {
     }
 
     /// What the end of a block changes, but for new leases.
-    fn end_block(&mut self, height: u64, ms: u64, leader: u8) {
+    fn end_block(&mut self, height: u64, ms: u64, tip: u64, leader: u8) {
+        self.clock = self.clock_at(ms, tip);
         if let Some(led) = self.led.get_mut(usize::from(leader) - 1) {
             *led = height;
         }
         for known in self.known.values_mut() {
             if let Stand::Leased(held) = known.stand
                 && held.until.0 < height
-                && held.until.1 < ms
+                && held.until.1 < self.clock
             {
                 self.suspects.insert(held.holder);
                 known.lose(held.holder, height);
             }
             if known.is_open() && known.submission.deadline.0 < ms {
+                if let Stand::Leased(held) = known.stand {
+                    self.suspects.insert(held.holder);
+                }
                 known.stand = Stand::Failed { at: height };
             }
         }
@@ -261,7 +274,8 @@ impl Model {
 
     /// Compares every task with what the state says of it, and takes over the leases that the block began.
     fn compare(&mut self, state: &State) {
-        let (height, ms) = (state.height().0, state.timestamp().0);
+        let (height, clock) = (state.height().0, state.lease_time().0);
+        assert_eq!(clock, self.clock);
         let tasks: Vec<Task> = state.tasks_from(TaskNumber(0)).collect();
         let numbers = tasks.iter().map(|task| task.number.0);
         assert!(numbers.eq(self.known.keys().copied()), "a task was lost, or came from nowhere");
@@ -270,7 +284,7 @@ impl Model {
             compare_order(state, task, known);
             let stand = stand_of(task);
             if let (Stand::Pending, Stand::Leased(held)) = (known.stand, stand) {
-                let expected = Held { until: known.until(height, ms), renewals: 0, ..held };
+                let expected = Held { until: known.until(height, clock), renewals: 0, ..held };
                 assert_eq!(held, expected, "a lease begins in full");
                 begun.push(Seen { task: *number, holder: held.holder, token: held.token });
                 known.stand = stand;
@@ -426,7 +440,7 @@ fn play(chain: &mut Chain, model: &mut Model, step: &Step) {
     draft.settle(&block);
     assert_eq!(draft.picture(), chain.picture(), "proposer and follower differ");
 
-    model.end_block(height, ms, step.leader);
+    model.end_block(height, ms, tip, step.leader);
     model.compare(&chain.state);
     let changes = chain.state.task_changes();
     let is_told = |task: &Task| changes.contains(&task.number) || before.task(task.number).as_ref() == Some(task);
@@ -452,7 +466,7 @@ fn come_to_an_end(chain: &mut Chain, model: &mut Model) {
 }
 
 fn steps() -> impl Strategy<Value = Step> {
-    let ms = prop_oneof![4 => 1..10_u64, 4 => 500..5_000_u64, 2 => 10_000..60_000_u64, 1 => Just(3_600_000)];
+    let ms = prop_oneof![3 => 1..10_u64, 6 => 500..1_500_u64, 1 => 10_000..60_000_u64, 1 => Just(3_600_000)];
     let restart = prop::bool::weighted(0.1);
     (prop::collection::vec(attempts(), 0..7), 1..5_u8, ms, restart).prop_map(|(orders, leader, ms, is_restart)| Step {
         orders,
