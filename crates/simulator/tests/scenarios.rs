@@ -107,7 +107,6 @@ fn a_halt_takes_no_task_from_a_validator_that_does_it() {
 
 /// Everything takes so long that a halt comes while validators are at work, and nobody has anything to say when it is over.
 #[test]
-#[ignore = "fails: a lease whose blocks went by before a halt runs out in the first block after it"]
 fn a_halt_takes_no_lease_from_a_validator_that_is_still_at_work() {
     let text = "name = \"x\"\nabout = \"y\"\nnodes = 4\nduration = \"45s\"\nexpect = [\"tasks\", \"tasks_finish\"]\n\
         [[fault]]\nat = \"5s\"\nkind = \"slow_worker\"\nnodes = [\"n0\", \"n1\", \"n2\", \"n3\"]\n\

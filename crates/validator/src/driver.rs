@@ -4,6 +4,7 @@
 //! them, looks at what the lookout sees, and publishes a snapshot. It never waits for a peer.
 
 mod answers;
+mod nodes;
 mod start;
 mod tasks;
 
@@ -14,12 +15,12 @@ use crate::{
     clock::{milliseconds, since},
     guard::Guard,
     index::Index,
+    lookout::{Own, Sight, Sights},
     mempool::Refused,
     progress::Progress,
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    lookout::{Own, Sight, Sights},
     wire::{GOSSIP_BYTES_MAX, Gossip},
     worker::{Finished, Worker},
 };
@@ -184,6 +185,8 @@ where
     checkpoint: Option<State>,
     writing: Option<Handle<()>>,
     worker: Worker<E>,
+    /// Whom an injected fault makes this validator accuse, and until when.
+    lie: Option<(usize, SystemTime)>,
     outbox: Vec<Transaction>,
     flush_at: Option<SystemTime>,
     published: SystemTime,
@@ -219,6 +222,7 @@ where
             checkpoint: None,
             writing: None,
             worker,
+            lie: None,
             outbox: Vec::new(),
             flush_at: None,
             published: SystemTime::UNIX_EPOCH,

@@ -58,6 +58,11 @@ impl Roster {
         self.members.iter().find(|member| member.entry.name == name)
     }
 
+    /// The place of the validator with this name in genesis order.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.members.iter().position(|member| member.entry.name == name)
+    }
+
     /// What to call the holder of `key`.
     pub fn name(&self, key: &PublicKey) -> String {
         self.index(key).map_or_else(|| key.to_string(), |index| self.members[index].entry.name.clone())

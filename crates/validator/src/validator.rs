@@ -10,12 +10,12 @@ use crate::{
     config::Config,
     driver::{Driver, Inputs, Parts, Settings},
     guard::{Found, Guard, GuardError},
+    lookout::{self, Lookout, Sights},
     mempool::{Limits, Mempool},
     progress::Progress,
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    lookout::{self, Lookout, Sights},
     wire::{GOSSIP_BYTES_MAX, PROBE_BYTES_MAX, PROTOCOL_VERSION, row_bytes_max},
     worker::{CanaryLimits, Execute, HUNG_AFTER, Worker},
 };

@@ -12,7 +12,7 @@ pub use aviary::{CanaryLimits, NO_LEASE};
 use crate::{clock::since, wire::Canary};
 use aviary::Aviary;
 use commonware_runtime::{Clock, Spawner, utils::AbortOnDrop};
-use commonware_utils::channel::mpsc;
+use commonware_utils::{channel::mpsc, sync::Mutex};
 use futures::future::{BoxFuture, Either, select};
 use ledger::{Claim, Kind, Nonce, Output, PublicKey, SecretKey, State, Task, TaskNumber, TaskState, Transaction};
 use std::{
@@ -28,6 +28,9 @@ const REPEAT_AFTER: Duration = Duration::from_secs(2);
 /// How much longer than a program may run a job may take before it counts as hung: an executor that works ends a program
 /// at its limit, and notices within 20 s when what should end it is stuck.
 pub(crate) const HUNG_AFTER: Duration = Duration::from_secs(30);
+
+/// How often work that an injected fault holds up looks whether that is over.
+const WEDGE_LOOK: Duration = Duration::from_millis(50);
 
 /// What is said about a lease may be included for so many blocks. It has no effect after the lease in any case.
 const EXPIRES_AFTER: u64 = 100_000;
@@ -93,7 +96,11 @@ pub struct Worker<E> {
     waiting: VecDeque<Claim>,
     finished: mpsc::Sender<Finished>,
     aviary: Aviary<E>,
+    wedge: Wedge,
 }
+
+/// An injected fault: until then, work that begins waits.
+type Wedge = Arc<Mutex<Option<SystemTime>>>;
 
 impl<E: Spawner + Clock> Worker<E> {
     /// For the validator that signs with `key` and does `slots` jobs at once, each for at most `time_max`; and the channel
@@ -108,13 +115,25 @@ impl<E: Spawner + Clock> Worker<E> {
     ) -> (Self, mpsc::Receiver<Finished>) {
         let (finished, reports) = mpsc::channel(slots);
         let (me, works, waiting) = (key.public(), BTreeMap::new(), VecDeque::new());
+        let wedge = Wedge::default();
+        let execute = wedged(execute, wedge.clone());
         let aviary = Aviary::new(context.child("canary"), execute.clone(), canaries);
-        (Self { context, key, me, slots, time_max, execute, works, waiting, finished, aviary }, reports)
+        (Self { context, key, me, slots, time_max, execute, works, waiting, finished, aviary, wedge }, reports)
     }
 
     /// Whether the executor still does work with a known answer, and does it right.
     pub fn canary(&mut self, now: SystemTime) -> Canary {
         self.aviary.look(now)
+    }
+
+    /// Injects a fault: until then, work that begins waits.
+    pub fn wedge(&self, until: SystemTime) {
+        *self.wedge.lock() = Some(until);
+    }
+
+    /// Ends the injected fault, and says whether there was one.
+    pub fn unwedge(&self) -> bool {
+        self.wedge.lock().take().is_some()
     }
 
     /// How many tasks run.
@@ -210,11 +229,29 @@ impl<E: Spawner + Clock> Worker<E> {
     }
 }
 
+/// Does what `execute` does, once nothing is wedged any more.
+fn wedged<E: Clock>(execute: Execute<E>, wedge: Wedge) -> Execute<E> {
+    Arc::new(move |context, job| {
+        let (execute, wedge) = (execute.clone(), wedge.clone());
+        Box::pin(async move {
+            loop {
+                let until = *wedge.lock();
+                match until.filter(|until| *until > context.current()) {
+                    // Looked at again and again: the fault may be healed before its time.
+                    Some(_) => context.sleep(WEDGE_LOOK).await,
+                    None => break,
+                }
+            }
+            execute(context, job).await
+        })
+    })
+}
+
 impl Work {
     /// Asks for more time when half of it is over, and again if that is not in the chain a while later.
     fn renewal(&mut self, task: &Task, state: &State, now: SystemTime) -> Option<Kind> {
         let TaskState::Leased(lease) = &task.state else { return None };
-        let left = lease.until.timestamp.0.saturating_sub(state.timestamp().0);
+        let left = state.lease_left_ms(lease);
         let asked = |(count, at): (u32, SystemTime)| count == lease.renewals && since(now, at) < REPEAT_AFTER;
         if left > u64::from(task.lease_ms) / 2 || self.renewal.is_some_and(asked) {
             return None;
@@ -236,7 +273,6 @@ mod tests {
     use super::*;
     use crate::testing::{VALIDATOR, apply, claim, key, leased};
     use commonware_runtime::{Runner as _, Supervisor as _, deterministic};
-    use commonware_utils::sync::Mutex;
 
     const TIME_MAX: Duration = Duration::from_secs(20);
     const CANARIES: CanaryLimits = CanaryLimits { time_max: Duration::from_secs(5), failures_max: 3 };

@@ -48,10 +48,11 @@ pub struct TaskView {
     pub retries: u32,
     /// How long a lease lasts, milliseconds.
     pub lease_ms: u64,
-    /// The lease runs out when this height and `until_ms` have both passed.
+    /// The lease runs out when this height has passed and `left_ms` are over, both.
     pub until_height: Option<u64>,
-    /// The lease runs out when this block time, milliseconds since the Unix epoch, and `until_height` have both passed.
-    pub until_ms: Option<u64>,
+    /// What is left of the lease, milliseconds of lease time: of each gap between two blocks a second counts at most, so
+    /// that a halt takes nothing from it.
+    pub left_ms: Option<u64>,
     /// The block time after which the task has failed, milliseconds since the Unix epoch.
     pub deadline_ms: u64,
     /// The block that holds the submission; 0 means that it is not final yet, but waits in this validator's mempool.

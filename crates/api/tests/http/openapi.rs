@@ -226,7 +226,7 @@ fn full_task() -> TaskView {
         holder: Some(text()),
         token: Some(1),
         until_height: Some(1),
-        until_ms: Some(1),
+        left_ms: Some(1),
         finished_height: Some(1),
         reason: Some(text()),
         payload: Some(Content::of(b"text")),

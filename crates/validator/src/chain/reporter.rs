@@ -1,7 +1,7 @@
 //! What the engine tells us, handed on to those who need it.
 
 use super::{Block, Digest};
-use crate::{blocker::Witness, guard::Guard, progress::Progress, scheme::Scheme, lookout::Sights};
+use crate::{blocker::Witness, guard::Guard, lookout::Sights, progress::Progress, scheme::Scheme};
 use commonware_actor::Feedback;
 use commonware_consensus::{
     Reporter, Viewable as _,

@@ -1,6 +1,9 @@
 //! What the API asks, answered; and the snapshot it shows.
 
-use super::{Driver, GOSSIP_EVERY, SIGNED_WITHIN};
+use super::{
+    Driver, GOSSIP_EVERY, SIGNED_WITHIN,
+    nodes::{show_sight, unknown},
+};
 use crate::{
     boundary::{CUT_MAX, Cut},
     chain::Block,
@@ -41,6 +44,10 @@ where
             }
             Request::Task { id, account, reply } => drop(reply.send(self.show_task(&id, account).await)),
             Request::Tasks { query, reply } => drop(reply.send(self.list_tasks(&query))),
+            Request::Node { name, reply } => drop(reply.send(self.show_node(&name))),
+            Request::Drain { drained, reply } => drop(reply.send(self.set_drained(drained))),
+            Request::Balance { reply } => drop(reply.send(self.balance())),
+            Request::Afflict { affliction, reply } => drop(reply.send(self.afflict(affliction))),
             Request::Cut { request, reply } => drop(reply.send(self.cut(&request))),
             Request::Cuts { reply } => drop(reply.send(self.cuts())),
             Request::Heal { id, reply } => drop(reply.send(self.heal(id))),
@@ -113,14 +120,7 @@ where
     }
 
     fn cut(&mut self, request: &CutRequest) -> Result<api::Cut, Refusal> {
-        if !self.settings.chain.is_devnet() {
-            return Err(Refusal {
-                code: "not_a_devnet",
-                detail: format!("chain {} takes no injected faults", self.settings.chain),
-                help: "faults can only be injected on chains whose id contains `devnet`".into(),
-                class: RefusalClass::Forbidden,
-            });
-        }
+        self.check_devnet()?;
         let ttl = Duration::from_millis(request.ttl_ms);
         if ttl.is_zero() || ttl > CUT_MAX {
             return Err(Refusal {
@@ -146,14 +146,21 @@ where
         Ok(self.show_cut(id, &cut, now))
     }
 
+    pub(super) fn check_devnet(&self) -> Result<(), Refusal> {
+        if self.settings.chain.is_devnet() {
+            return Ok(());
+        }
+        Err(Refusal {
+            code: "not_a_devnet",
+            detail: format!("chain {} takes no injected faults", self.settings.chain),
+            help: "faults can only be injected on chains whose id contains `devnet`".into(),
+            class: RefusalClass::Forbidden,
+        })
+    }
+
     fn keys(&self, names: &[String]) -> Result<BTreeSet<PublicKey>, Refusal> {
         let key = |name: &String| {
-            self.settings.roster.named(name).map(|member| member.key.clone()).ok_or_else(|| Refusal {
-                code: "unknown_validator",
-                detail: format!("no validator is called {name}"),
-                help: "see `unsplit nodes` for the names".into(),
-                class: RefusalClass::NotFound,
-            })
+            self.settings.roster.named(name).map(|member| member.key.clone()).ok_or_else(|| unknown(name))
         };
         names.iter().map(key).collect()
     }
@@ -169,13 +176,14 @@ where
         api::Cut { id, inbound: names(&cut.inbound), outbound: names(&cut.outbound), remaining_ms }
     }
 
-    fn heal(&self, id: Option<u64>) -> usize {
+    fn heal(&mut self, id: Option<u64>) -> usize {
+        let cured = if id.is_none() { self.cure() } else { 0 };
         let now_ms = milliseconds(self.context.current());
         let healed = self.parts.boundary.heal(id);
         for (_, cut) in &healed {
             self.parts.events.push(now_ms, EventKind::FaultEnded { fault: describe(&self.settings.roster, cut) });
         }
-        healed.len()
+        healed.len() + cured
     }
 
     /// Everything that is shown, at one moment.
@@ -280,6 +288,7 @@ where
             row.height = Some(said.height.0);
             row.version = Some(said.version.clone());
         }
+        show_sight(&mut row, &peer.sight);
         row.problem = self.problem(&member.key, heard.is_some(), row.reachable);
         row
     }

@@ -223,7 +223,7 @@ where
                 view.holder = Some(self.settings.roster.name_of(&lease.holder));
                 view.token = Some(lease.token.0);
                 view.until_height = Some(lease.until.height.0);
-                view.until_ms = Some(lease.until.timestamp.0);
+                view.left_ms = Some(self.parts.ledger.finalized().lease_left_ms(lease));
             }
             TaskState::Done(done) => {
                 view.holder = Some(self.settings.roster.name_of(&done.by));

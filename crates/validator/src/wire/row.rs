@@ -111,8 +111,7 @@ impl Row {
     /// What is wrong with it.
     pub fn open(message: &[u8], from: &PublicKey, namespace: &[u8], validators: usize) -> Result<Self, RowError> {
         let (bytes, signature) = message.split_last_chunk::<SIGNATURE_BYTES>().ok_or(RowError::Short)?;
-        let signature =
-            Signature::decode(bytes::Bytes::copy_from_slice(signature)).map_err(|_| RowError::Signature)?;
+        let signature = Signature::decode(bytes::Bytes::copy_from_slice(signature)).map_err(|_| RowError::Signature)?;
         if !from.verify(&signed_under(namespace), bytes, &signature) {
             return Err(RowError::Signature);
         }
