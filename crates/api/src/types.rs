@@ -198,6 +198,12 @@ pub struct TransactionView {
     pub token: Option<u64>,
     /// SHA-256 of the result, hex, of a completion.
     pub result_sha256: Option<String>,
+    /// The validator it speaks of, of a suspicion, its withdrawal, or what a validator says of itself.
+    #[serde(default)]
+    pub node: Option<String>,
+    /// What is wrong with it, of a suspicion.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// Where a transaction stands.

@@ -7,6 +7,7 @@ mod answers;
 mod nodes;
 mod start;
 mod tasks;
+mod verdicts;
 
 use crate::{
     blocker::PolicyBlocker,
@@ -37,12 +38,14 @@ use commonware_utils::{
     channel::{mpsc, watch},
     sync::Mutex,
 };
-use ledger::{ChainId, Decode as _, Encode as _, Height, State, Transaction};
+use ledger::{ChainId, Decode as _, Encode as _, Height, SecretKey, State, Transaction};
+use nodes::show_ailment;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 use tracing::{debug, error, info, warn};
+use verdicts::Word;
 
 /// How often tasks are followed and a snapshot is published while nothing happens.
 const TICK: Duration = Duration::from_millis(500);
@@ -67,6 +70,8 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 pub struct Settings {
     /// This validator's key.
     pub me: PublicKey,
+    /// The same, to sign transactions with.
+    pub secret: SecretKey,
     /// The chain's name.
     pub chain: ChainId,
     /// The block that everything follows from.
@@ -142,6 +147,8 @@ struct Gauges {
     failed: Gauge,
     running: Gauge,
     stale: Counter,
+    unresponsive: Gauge,
+    verdicts: Counter,
 }
 
 impl Gauges {
@@ -160,6 +167,8 @@ impl Gauges {
             done: context.gauge("tasks_done", "tasks that are done and not yet forgotten"),
             failed: context.gauge("tasks_failed", "tasks that failed and are not yet forgotten"),
             running: context.gauge("tasks_running", "tasks that run on this validator"),
+            unresponsive: context.gauge("validators_unresponsive", "validators that a verdict keeps from tasks"),
+            verdicts: context.counter("verdicts", "verdicts that a validator is unresponsive"),
             stale: context.counter("stale_commits_rejected", "completions dropped because their lease was over"),
         }
     }
@@ -187,6 +196,8 @@ where
     worker: Worker<E>,
     /// Whom an injected fault makes this validator accuse, and until when.
     lie: Option<(usize, SystemTime)>,
+    /// What was said last about each validator on the chain, and when.
+    said: Vec<Option<(Word, SystemTime)>>,
     outbox: Vec<Transaction>,
     flush_at: Option<SystemTime>,
     published: SystemTime,
@@ -202,6 +213,7 @@ where
     /// `gossip` is the sending end of its channel.
     pub fn new(context: E, settings: Settings, parts: Parts<B>, worker: Worker<E>, gossip: SG) -> Self {
         let started = context.current();
+        let said = vec![None; settings.roster.len()];
         let peers =
             parts.sights.all().into_iter().map(|sight| Peer { sight, is_heard: false, missing_since: None }).collect();
         let duty = if parts.guard.observing().is_some() { Duty::Observing } else { Duty::Voting };
@@ -223,6 +235,7 @@ where
             writing: None,
             worker,
             lie: None,
+            said,
             outbox: Vec::new(),
             flush_at: None,
             published: SystemTime::UNIX_EPOCH,
@@ -313,7 +326,9 @@ where
         };
         self.parts.events.push(milliseconds(now), kind);
         self.tell_tasks(&state, stale, now);
+        self.tell_verdicts(&state, now);
         self.follow_tasks(&state, now);
+        self.speak(&state, now);
         self.keep_checkpoint(block, state).await;
         self.leave_sit_out(block, &before, now).await;
         if since(now, self.published) >= PUBLISH_EVERY {
@@ -419,6 +434,7 @@ where
                 self.see(index, sight, now);
             }
         }
+        self.speak(&self.parts.ledger.finalized(), now);
     }
 
     fn see(&mut self, index: usize, sight: Sight, now: SystemTime) {
@@ -426,6 +442,10 @@ where
         let (node, key) = (member.entry.name.clone(), member.key.clone());
         let (was_heard, is_heard) = (self.peers[index].is_heard, sight.is_heard(now));
         let missing_since = if is_heard { None } else { sight.heard };
+        if self.peers[index].sight.ailments != sight.ailments {
+            let ailments = sight.ailments.iter().map(|(ailment, measure)| show_ailment(*ailment, *measure)).collect();
+            self.parts.events.push(milliseconds(now), EventKind::NodeAiling { node: node.clone(), ailments });
+        }
         self.peers[index] = Peer { sight, is_heard, missing_since };
         if was_heard == is_heard {
             return;
@@ -468,6 +488,8 @@ where
         self.gauges.done.set(snapshot.status.tasks.done.cast_signed());
         self.gauges.failed.set(snapshot.status.tasks.failed.cast_signed());
         self.gauges.running.set(i64::try_from(self.worker.running()).unwrap_or(i64::MAX));
+        let unresponsive = self.parts.ledger.finalized().validators_unresponsive().count();
+        self.gauges.unresponsive.set(i64::try_from(unresponsive).unwrap_or(i64::MAX));
         self.gauges.refused.set(self.parts.guard.refused().cast_signed());
         self.parts.snapshot.send_replace(Arc::new(snapshot));
     }

@@ -7,11 +7,12 @@
 //! There are two kinds. What an account's nonce orders waits for its turn; of two with one nonce the first stays, unless
 //! the second expires a good deal later, which is the same choice on every validator in whatever order they come. What
 //! speaks of a lease waits for nobody and goes first, in up to half of a block: each such order is paid for with a lease
-//! that its signer holds, so there are never more than leases, and it makes room for other work.
+//! that its signer holds, so there are never more than leases, and it makes room for other work. So does what validators say
+//! of each other, of which only the last word about each is kept: it finds room even where there is none for others.
 
 use ledger::{
-    Account, Claim, Height, Kind, Nonce, Place, PublicKey, State, TaskId, TaskState, Transaction, TransactionError,
-    TxId, block,
+    Account, Claim, Height, Kind, Nonce, Place, PublicKey, Slot, State, TaskId, TaskState, Transaction,
+    TransactionError, TxId, block,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -101,13 +102,20 @@ struct Entry {
     size: usize,
 }
 
+/// What an order of a validator is about: one waits for each. What validators say of each other goes first.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Topic {
+    Slot(Slot),
+    Lease(Claim, &'static str),
+}
+
 /// The transactions that wait.
 #[derive(Debug)]
 pub struct Mempool {
     limits: Limits,
     accounts: BTreeMap<PublicKey, BTreeMap<Nonce, Entry>>,
-    /// What validators say about their leases: one of each kind about each.
-    orders: BTreeMap<PublicKey, BTreeMap<(Claim, &'static str), Entry>>,
+    /// What validators say about each other and about their leases.
+    orders: BTreeMap<PublicKey, BTreeMap<Topic, Entry>>,
     ids: BTreeSet<TxId>,
     bytes: usize,
     /// The account after which the next selection begins, so that each comes first in turn.
@@ -158,10 +166,28 @@ impl Mempool {
         }
         let next = state.height().next().unwrap_or(state.height());
         self.admissible(&transaction, state.account(&transaction.account), state, next)?;
-        match transaction.kind.claim() {
-            None => self.offer_sequenced(transaction, id, next),
-            Some(claim) => self.offer_order(transaction, id, claim, state),
+        match (transaction.kind.slot(transaction.account), transaction.kind.claim()) {
+            (Some(slot), _) => Ok(self.offer_word(transaction, id, slot)?),
+            (None, Some(claim)) => self.offer_order(transaction, id, claim, state),
+            (None, None) => self.offer_sequenced(transaction, id, next),
         }
+    }
+
+    /// Of two words about one thing the one that expires later stays, so that every validator keeps the same. There are
+    /// never more than about n of a validator: the state takes them from no one else, and about no one else.
+    fn offer_word(&mut self, transaction: Transaction, id: TxId, slot: Slot) -> Result<Taken, Refused> {
+        let (account, topic) = (transaction.account, Topic::Slot(slot));
+        if let Some(waiting) = self.orders.get(&account).and_then(|waiting| waiting.get(&topic)) {
+            if (transaction.expires, id) <= (waiting.transaction.expires, waiting.id) {
+                return Err(Refused::OrderTaken);
+            }
+        }
+        let entry = self.enter(transaction, id);
+        if let Some(replaced) = self.orders.entry(account).or_default().insert(topic, entry) {
+            self.ids.remove(&replaced.id);
+            self.bytes -= replaced.size;
+        }
+        Ok(Taken::New)
     }
 
     fn offer_sequenced(&mut self, transaction: Transaction, id: TxId, next: Height) -> Result<Taken, Refused> {
@@ -200,7 +226,7 @@ impl Mempool {
             let problem = TransactionError::NotTheHolder { claim, holder: PublicKey::ZERO, got: account };
             return Err(problem.into());
         }
-        let key = (claim, transaction.kind.name());
+        let key = Topic::Lease(claim, transaction.kind.name());
         let waiting = self.orders.get(&account);
         if waiting.is_some_and(|waiting| waiting.contains_key(&key)) {
             return Err(Refused::OrderTaken);

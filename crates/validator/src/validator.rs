@@ -410,11 +410,12 @@ where
         failures_max: config.health.max_consecutive_failures,
     };
     let (worker, finished) =
-        Worker::new(context.child("worker"), secret, config.worker.slots, time_max, canaries, execute);
+        Worker::new(context.child("worker"), secret.clone(), config.worker.slots, time_max, canaries, execute);
     let driver = Driver::new(
         context.child("unsplit"),
         Settings {
             me,
+            secret,
             chain: genesis.chain_id,
             genesis: genesis_block,
             roster,

@@ -308,6 +308,8 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         number: Some(1),
         token: Some(1),
         result_sha256: Some(text()),
+        node: Some(text()),
+        reason: Some(text()),
         ..TransactionView::default()
     };
     let taken = SubmittedTask { task: Some(full_task()), problem: None };

@@ -64,7 +64,7 @@ where
             check_work(submission)?;
         }
         self.take(transaction)?;
-        Ok(status(id, TransactionState::Pending, None))
+        Ok(pending(id))
     }
 
     /// Lets a transaction wait here and tells the peers.
@@ -192,7 +192,8 @@ where
         let explained = why::explain(&scene);
         let status = self.status(now, &explained);
         let (ready, not_ready) = readiness(&status, &scene);
-        let nodes = (0..self.peers.len()).map(|index| self.row(index, now, &status)).collect();
+        let state = self.parts.ledger.finalized();
+        let nodes = (0..self.peers.len()).map(|index| self.row(index, now, &status, &state)).collect();
         let why = show_why(&scene, explained);
         Snapshot { schema: "unsplit.snapshot/1".into(), status, nodes, why, ready, not_ready }
     }
@@ -258,10 +259,10 @@ where
         }
     }
 
-    fn row(&self, index: usize, now: SystemTime, status: &Status) -> NodeRow {
+    pub(super) fn row(&self, index: usize, now: SystemTime, status: &Status, state: &State) -> NodeRow {
         let (member, peer) = (&self.settings.roster.members()[index], &self.peers[index]);
         let entry = &member.entry;
-        let worker = self.parts.ledger.finalized().worker(&entry.key);
+        let worker = state.worker(&entry.key);
         let mut row = NodeRow {
             leases: worker.map_or(0, |worker| worker.leases),
             name: entry.name.clone(),
@@ -271,6 +272,7 @@ where
             me: member.key == self.settings.me,
             ..NodeRow::default()
         };
+        self.show_standing(&mut row, &entry.key, state);
         if row.me {
             row.reachable = true;
             row.silent_ms = Some(0);
@@ -303,6 +305,11 @@ where
             (true, true) => None,
         }
     }
+}
+
+/// A transaction that waits here.
+pub(super) fn pending(id: TxId) -> TransactionStatus {
+    status(id, TransactionState::Pending, None)
 }
 
 /// A cut in words.
@@ -372,11 +379,11 @@ fn view(block: &Block, roster: &Roster) -> BlockView {
         timestamp_ms: inner.timestamp.0,
         parent_state_root: inner.parent_state_root.to_string(),
         bytes: block.size(),
-        transactions: inner.transactions.iter().map(show_transaction).collect(),
+        transactions: inner.transactions.iter().map(|transaction| show_transaction(transaction, roster)).collect(),
     }
 }
 
-fn show_transaction(transaction: &Transaction) -> TransactionView {
+fn show_transaction(transaction: &Transaction, roster: &Roster) -> TransactionView {
     let mut view = TransactionView {
         id: transaction.id().to_string(),
         account: transaction.account.to_string(),
@@ -392,6 +399,13 @@ fn show_transaction(transaction: &Transaction) -> TransactionView {
         Kind::SubmitTask(submission) => view.task = Some(submission.id.to_string()),
         Kind::CancelTask { id } => view.task = Some(id.to_string()),
         Kind::CompleteTask { output, .. } => view.result_sha256 = Some(output.sha256().to_string()),
+        Kind::Suspect { node, reason, .. } => {
+            (view.node, view.reason) = (Some(roster.name_of(node)), Some(reason.name().into()));
+        }
+        Kind::Withdraw { node, .. } => view.node = Some(roster.name_of(node)),
+        Kind::Alive { .. } | Kind::Drain { .. } | Kind::Undrain { .. } => {
+            view.node = Some(roster.name_of(&transaction.account));
+        }
         Kind::DeclineTask { .. } | Kind::RenewLease { .. } => {}
     }
     view
@@ -473,6 +487,24 @@ fn refusal(refused: &Refused) -> Refusal {
                 ("not_the_holder", Conflict, "only the holder of a lease speaks of it")
             }
             TransactionError::RenewalTooEarly { .. } => ("renewal_too_early", Conflict, "renew it later"),
+            TransactionError::NotAValidator { .. } => ("not_a_validator", Invalid, "sign with a validator's key"),
+            TransactionError::AboutOneself => ("about_oneself", Invalid, "speak of another validator"),
+            TransactionError::NodeUnknown { .. } => ("unknown_validator", NotFound, "see `unsplit nodes`"),
+            TransactionError::SequenceTooLow { .. } => {
+                ("sequence_too_low", Conflict, "read the next sequence and sign again")
+            }
+            TransactionError::SequenceTooHigh { .. } => {
+                ("sequence_too_high", Conflict, "submit what was said before it first")
+            }
+            TransactionError::NothingToWithdraw { .. } => ("nothing_to_withdraw", Conflict, "drop it: nothing stands"),
+            TransactionError::AliveStale { .. } => ("alive_stale", Conflict, "drop it: the verdict is over"),
+            TransactionError::AliveAhead { .. } => ("alive_ahead", Conflict, "submit it again in a moment"),
+            TransactionError::AliveTooEarly { .. } => ("alive_too_early", Conflict, "wait until the verdict has stood"),
+            TransactionError::AliveOfNoUse { .. } => {
+                ("alive_of_no_use", Invalid, "mend what the verdict names; the others see it and take it back")
+            }
+            TransactionError::DrainedAlready { .. } => ("drained_already", Conflict, "there is nothing to do"),
+            TransactionError::NotDrained => ("not_drained", Conflict, "there is nothing to do"),
         },
         Refused::Stale(_) => ("stale_lease", Conflict, "drop it: the lease is over"),
         Refused::OrderTaken => ("order_taken", Conflict, "wait until it is final"),

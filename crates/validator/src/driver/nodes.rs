@@ -1,11 +1,15 @@
 //! Who stands how, and what this validator has to say about it.
 
-use super::Driver;
+use super::{Driver, answers::pending};
 use crate::lookout::Sight;
-use api::{Affliction, AilmentView, Illness, LinkView, NodeRow, Refusal, RefusalClass};
+use api::{
+    Affliction, AilmentView, BalanceView, ChangeView, Illness, LinkView, LoadView, NodeRow, NodeView, Refusal,
+    RefusalClass, Standing as StandingView, SuspicionView, TransactionStatus,
+};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
+use ledger::{Accusation, Accusers, Change, Kind, NodeId, Phase, Standing, State, Status, Turn, faults};
 use sentinel::{health::Link, vitals::Ailment};
 use std::time::Duration;
 
@@ -18,6 +22,159 @@ where
     B: Blocker<PublicKey = PublicKey> + Sync,
     SG: Sender<PublicKey = PublicKey>,
 {
+    /// One validator, and why it stands as it does.
+    pub(super) fn show_node(&self, name: &str) -> Result<NodeView, Refusal> {
+        let index = self.settings.roster.place(name).ok_or_else(|| unknown(name))?;
+        let (state, now) = (self.parts.ledger.finalized(), self.context.current());
+        let status = self.parts.snapshot.borrow().status.clone();
+        let node = self.row(index, now, &status, &state);
+        let key = self.settings.roster.members()[index].entry.key;
+        let standing = state.standing(&key).ok_or_else(|| unknown(name))?;
+        Ok(NodeView {
+            schema: "unsplit.node/1".into(),
+            height: state.height().0,
+            why: self.why_standing(&standing, &node),
+            node,
+            suspicions: standing.accusations.iter().map(|accusation| self.show_suspicion(accusation)).collect(),
+            changes: standing.history.iter().filter_map(|change| self.show_change(&state, change)).collect(),
+            dwell_ms: match &standing.status {
+                Status::Unresponsive(verdict) => Some(verdict.dwells_ms(state.lease_time())),
+                Status::Active | Status::Trial { .. } => None,
+            },
+            diverged: standing.diverged,
+            risk: None,
+        })
+    }
+
+    fn show_suspicion(&self, Accusation { accuser, suspicion }: &Accusation) -> SuspicionView {
+        SuspicionView {
+            accuser: self.settings.roster.name_of(accuser),
+            reason: suspicion.reason.name().into(),
+            silent_ms: suspicion.evidence.silent_ms(),
+            height: suspicion.since.0,
+        }
+    }
+
+    /// A change of how a validator stands; whether it is drained is another matter.
+    pub(super) fn show_change(&self, state: &State, change: &Change) -> Option<ChangeView> {
+        let mut view = ChangeView { height: change.height.0, time_ms: change.at.0, ..ChangeView::default() };
+        match &change.turn {
+            Turn::Unresponsive(verdict) => {
+                view.standing = StandingView::Unresponsive;
+                view.reason = Some(verdict.reason.name().into());
+                view.accusers = self.names(state, &verdict.accusers);
+                view.network_event = verdict.is_network_event;
+            }
+            Turn::Trial => view.standing = StandingView::Trial,
+            Turn::Active => view.standing = StandingView::Active,
+            Turn::Drained | Turn::Undrained => return None,
+        }
+        Some(view)
+    }
+
+    fn names(&self, state: &State, accusers: &Accusers) -> Vec<String> {
+        state.accusers(accusers).map(|accuser| self.settings.roster.name_of(&accuser)).collect()
+    }
+
+    /// Adds what the chain says of a validator to its row.
+    pub(super) fn show_standing(&self, row: &mut NodeRow, node: &NodeId, state: &State) {
+        let Some(standing) = state.standing(node) else { return };
+        row.standing = match standing.status.phase() {
+            Phase::Active => StandingView::Active,
+            Phase::Unresponsive => StandingView::Unresponsive,
+            Phase::Trial => StandingView::Trial,
+        };
+        match &standing.status {
+            Status::Active => {}
+            Status::Unresponsive(verdict) => row.reason = Some(verdict.reason.name().into()),
+            Status::Trial { left } => row.trial_left = Some(*left),
+        }
+        row.drained = standing.drained.is_some();
+        let accuser = |accusation: &Accusation| self.settings.roster.name_of(&accusation.accuser);
+        row.suspected_by = standing.accusations.iter().map(accuser).collect();
+    }
+
+    fn why_standing(&self, standing: &Standing, node: &NodeRow) -> String {
+        let mut why = match &standing.status {
+            Status::Active if standing.accusations.is_empty() => "active: no suspicion stands against it".into(),
+            Status::Active => format!(
+                "active: {} of the {} suspicions that a verdict takes stand against it",
+                standing.accusations.len(),
+                faults(self.settings.roster.len()) + 1
+            ),
+            Status::Unresponsive(verdict) => {
+                let end = if verdict.reason.is_refuted_by_speaking() {
+                    "until it says on the chain that it is there".into()
+                } else {
+                    format!("until fewer than {} validators say so", faults(self.settings.roster.len()) + 1)
+                };
+                let event =
+                    if verdict.is_network_event { " (so many at once that it is the network's doing)" } else { "" };
+                format!(
+                    "unresponsive since block {} ({}){event}: it has no tasks {end}",
+                    verdict.height,
+                    verdict.reason.name()
+                )
+            }
+            Status::Trial { left } => format!(
+                "on trial: it takes one task at a time until it has led blocks or done tasks, {left} of {} to go",
+                ledger::verdicts::TRIAL
+            ),
+        };
+        if let Some(height) = standing.drained {
+            why += &format!("; drained since block {height}: it finishes what it has and takes nothing more");
+        }
+        if let Some(problem) = &node.problem {
+            why += &format!("; seen from here: {problem}");
+        }
+        for ailment in &node.ailments {
+            why += &format!("; seen from here: {}", ailment.measured);
+        }
+        why
+    }
+
+    /// Has this validator take no more tasks, or take them again.
+    pub(super) fn set_drained(&mut self, drained: bool) -> Result<TransactionStatus, Refusal> {
+        let state = self.parts.ledger.finalized();
+        let me = self.settings.secret.public();
+        let standing = state.standing(&me).ok_or_else(|| unknown(&me.to_string()))?;
+        if standing.drained.is_some() == drained {
+            return Err(Refusal {
+                code: "no_change",
+                detail: format!("this validator is {} already", if drained { "drained" } else { "not drained" }),
+                help: "see `unsplit nodes`".into(),
+                class: RefusalClass::Conflict,
+            });
+        }
+        let sequence = standing.next_drain_sequence;
+        let kind = if drained { Kind::Drain { sequence } } else { Kind::Undrain { sequence } };
+        let transaction = self.sign(kind, &state);
+        let id = transaction.id();
+        self.take(transaction)?;
+        Ok(pending(id))
+    }
+
+    /// How the work is spread.
+    pub(super) fn balance(&self) -> BalanceView {
+        let state = self.parts.ledger.finalized();
+        let loads = self.settings.roster.members().iter().map(|member| {
+            let worker = state.worker(&member.entry.key).unwrap_or_default();
+            LoadView {
+                node: member.entry.name.clone(),
+                leases: worker.leases,
+                units: worker.units,
+                capacity: worker.capacity,
+                ..LoadView::default()
+            }
+        });
+        BalanceView {
+            schema: "unsplit.balance/1".into(),
+            height: state.height().0,
+            loads: loads.collect(),
+            ..BalanceView::default()
+        }
+    }
+
     /// Makes this validator ill for a while.
     pub(super) fn afflict(&mut self, affliction: Affliction) -> Result<Affliction, Refusal> {
         self.check_devnet()?;
