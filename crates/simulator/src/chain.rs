@@ -192,12 +192,15 @@ fn check_sum(world: &World, chain: &Chain, blocks: &[&Block], accuse: &mut impl 
             let given = match &transaction.kind {
                 ledger::Kind::Transfer { to, amount } => Some((*to, i128::from(amount.0))),
                 ledger::Kind::SubmitTask(_) | ledger::Kind::CancelTask { .. } => None,
-                // These are of validators, about leases that have tokens for the purpose.
+                // These are of validators, about leases and each other; numbers of their own order them.
                 ledger::Kind::CompleteTask { .. }
                 | ledger::Kind::DeclineTask { .. }
-                | ledger::Kind::RenewLease { .. } => {
-                    continue;
-                }
+                | ledger::Kind::RenewLease { .. }
+                | ledger::Kind::Suspect { .. }
+                | ledger::Kind::Withdraw { .. }
+                | ledger::Kind::Alive { .. }
+                | ledger::Kind::Drain { .. }
+                | ledger::Kind::Undrain { .. } => continue,
             };
             let sender = accounts.entry(transaction.account).or_default();
             if sender.1 != transaction.nonce.0 {

@@ -125,6 +125,8 @@ pub struct TaskReport {
     pub moved: u64,
     /// Leases that ran out.
     pub lapsed: u64,
+    /// Leases that ended because their holder was found unresponsive.
+    pub evicted: u64,
     /// Leases that their holders declined.
     pub declined: u64,
     /// Completions that were rejected because their lease was over.

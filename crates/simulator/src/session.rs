@@ -710,6 +710,8 @@ fn hear(name: &str, event: &api::Event, book: &mut Book) {
         | EventKind::FinalityChanged { .. }
         | EventKind::NodeHeard { .. }
         | EventKind::NodeSilent { .. }
+        | EventKind::NodeAiling { .. }
+        | EventKind::StandingChanged { .. }
         | EventKind::DutyChanged { .. }
         | EventKind::PeerBlocked { .. }
         | EventKind::FaultInjected { .. }

@@ -8,7 +8,7 @@ use crate::{
     tasks::{Held, misleased},
     world::World,
 };
-use ledger::{Block, BlockError, Kind, NodeId, State, TaskNumber, TaskState, Token};
+use ledger::{Block, BlockError, Kind, NodeId, State, Task, TaskNumber, TaskState, Token, Turn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The shortest lease there is: no shorter gap between blocks outlasts one.
@@ -67,11 +67,20 @@ impl Tally {
         Ok(())
     }
 
+    /// Whether the last lease of a task ended in this block because its holder was found unresponsive.
+    fn evicts(&self, task: &Task) -> bool {
+        let found = self.state.verdict_changes().iter();
+        let found = found.filter(|(_, change)| matches!(change.turn, Turn::Unresponsive(_)));
+        found.map(|(node, _)| Some(node)).any(|node| node == task.lost_by.last())
+    }
+
     fn change(&mut self, number: TaskNumber, declined: bool, gap: (u64, u64)) {
         let Some(task) = self.state.task(number) else { return };
         let lasts = u64::from(task.lease_ms);
         let ended = self.ended.insert(number, task.lost_by.len()).unwrap_or(0);
-        if task.lost_by.len() > ended && !declined {
+        if task.lost_by.len() > ended && !declined && self.evicts(&task) {
+            self.report.evicted += 1;
+        } else if task.lost_by.len() > ended && !declined {
             self.report.lapsed += 1;
             self.report.halted += u64::from(gap.1 - gap.0 > lasts);
         }

@@ -171,7 +171,13 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
     fn block(&mut self, block: &Block) {
         for transaction in &block.transactions {
             match &transaction.kind {
-                Kind::Transfer { .. } => {}
+                // What validators say of each other is for another checker.
+                Kind::Transfer { .. }
+                | Kind::Suspect { .. }
+                | Kind::Withdraw { .. }
+                | Kind::Alive { .. }
+                | Kind::Drain { .. }
+                | Kind::Undrain { .. } => {}
                 Kind::SubmitTask(submission) => self.submit(block, transaction, submission),
                 Kind::CancelTask { id } => self.cancel(block, transaction.account, id.as_str()),
                 Kind::CompleteTask { claim, output } => {

@@ -84,7 +84,7 @@ fn nothing_final_is_lost_when_the_power_fails_everywhere() {
 #[test]
 fn others_do_the_tasks_of_a_validator_that_is_gone_for_good() {
     for report in check("tasks-move", 1..=3) {
-        assert!(report.tasks.moved > 0 && report.tasks.lapsed > 0, "{report:#?}");
+        assert!(report.tasks.moved > 0 && report.tasks.evicted > 0, "{report:#?}");
         check_all_finished(&report);
     }
 }

@@ -135,6 +135,8 @@ impl Work {
             | EventKind::FinalityChanged { .. }
             | EventKind::NodeHeard { .. }
             | EventKind::NodeSilent { .. }
+            | EventKind::NodeAiling { .. }
+            | EventKind::StandingChanged { .. }
             | EventKind::DutyChanged { .. }
             | EventKind::PeerBlocked { .. }
             | EventKind::FaultInjected { .. }
