@@ -16,6 +16,7 @@ pub mod tasks;
 pub mod transaction;
 pub mod tree;
 pub mod types;
+pub mod verdicts;
 
 mod digest;
 
@@ -27,5 +28,6 @@ pub use tasks::{
     Lease, Task, TaskCounts, TaskState,
     order::{Claim, Output, Submission},
 };
-pub use transaction::{Kind, SecretKey, Transaction};
+pub use transaction::{Kind, SecretKey, Slot, Transaction};
 pub use types::*;
+pub use verdicts::{Accusation, Accusers, Change, Evidence, Phase, Reason, Standing, Status, Suspicion, Turn, Verdict};

@@ -26,9 +26,15 @@ use crate::{
     transaction::{self, Kind, Transaction, read_version},
     tree::Tree,
     types::{
-        AccountId, Amount, ChainId, Hash, Height, NodeId, Nonce, Place, PublicKey, TaskId, TaskNumber, Timestamp, TxId,
+        AccountId, Amount, ChainId, Hash, Height, NodeId, Nonce, Place, PublicKey, Sequence, TaskId, TaskNumber,
+        Timestamp, TxId, VerdictNumber,
     },
+    verdicts::{Evidence, Reason, Verdicts},
 };
+
+mod standing;
+
+use std::collections::BTreeSet;
 
 /// The version of the entries' format, kept in the parameters entry.
 pub const VERSION: u16 = 1;
@@ -46,6 +52,8 @@ pub struct State {
     parameters: Parameters,
     /// What follows from the entries of tasks.
     tasks: Tasks,
+    /// What validators say of each other, in the entries as well.
+    verdicts: Verdicts,
     height: Height,
     digest: Hash,
     timestamp: Timestamp,
@@ -153,7 +161,7 @@ pub enum TransactionError {
         gets: Amount,
     },
     /// A nonce where none is needed.
-    #[error("what speaks of a lease carries nonce 0, not {got}: the token orders it")]
+    #[error("what speaks of a lease or of a validator carries nonce 0, not {got}: its own number orders it")]
     NonceUnused {
         /// The transaction's.
         got: Nonce,
@@ -257,6 +265,82 @@ pub enum TransactionError {
         /// What is left of it, in milliseconds.
         left: u64,
     },
+    /// Only validators speak of validators.
+    #[error("{account} is no validator, and only validators say this")]
+    NotAValidator {
+        /// Who said it.
+        account: PublicKey,
+    },
+    /// A validator speaks of another one.
+    #[error("a validator neither suspects nor clears itself")]
+    AboutOneself,
+    /// No validator has this key.
+    #[error("{node} is no validator, so there is nothing to say of it")]
+    NodeUnknown {
+        /// Of whom something was said.
+        node: NodeId,
+    },
+    /// A word with this number took effect: this one never will.
+    #[error("the sequence is {got}, but the next one is already {expected}")]
+    SequenceTooLow {
+        /// The next one.
+        expected: Sequence,
+        /// The transaction's.
+        got: Sequence,
+    },
+    /// Others must take effect before it.
+    #[error("the sequence is {got}, but the next one is only {expected}")]
+    SequenceTooHigh {
+        /// The next one.
+        expected: Sequence,
+        /// The transaction's.
+        got: Sequence,
+    },
+    /// Nothing of the sender stands against that validator: it lapsed, was answered, or was never said.
+    #[error("no suspicion of the sender stands against {node}, so there is nothing to withdraw")]
+    NothingToWithdraw {
+        /// Of whom something was said.
+        node: NodeId,
+    },
+    /// That verdict is over.
+    #[error("verdict {got} does not stand any more: the validator is {now}, and its last verdict is {last}")]
+    AliveStale {
+        /// The verdict that was answered.
+        got: VerdictNumber,
+        /// The last one there was.
+        last: VerdictNumber,
+        /// How the validator stands.
+        now: &'static str,
+    },
+    /// The verdict is of a block that is not known here yet.
+    #[error("verdict {got} is ahead of this state")]
+    AliveAhead {
+        /// The verdict that was answered.
+        got: VerdictNumber,
+    },
+    /// A verdict stands for a while, so that a validator that flaps moves no task every second.
+    #[error("verdict {got} stands for another {left} ms before it can be answered")]
+    AliveTooEarly {
+        /// The verdict that was answered.
+        got: VerdictNumber,
+        /// What is left, in milliseconds of lease time.
+        left: u64,
+    },
+    /// Being there refutes nothing that is said of the executor, the disk or the clock.
+    #[error("the verdict is about the {reason}: it ends when no more than f validators say so")]
+    AliveOfNoUse {
+        /// What the verdict is about.
+        reason: &'static str,
+    },
+    /// It is already as was asked.
+    #[error("the validator is drained already, since block {since}")]
+    DrainedAlready {
+        /// Since when.
+        since: Height,
+    },
+    /// It is already as was asked.
+    #[error("the validator is not drained")]
+    NotDrained,
     /// Not signed by the account.
     #[error("the signature is not one of account {account} over this transaction")]
     Signature {
@@ -275,7 +359,10 @@ impl TransactionError {
             | Self::AccountTasksFull { .. }
             | Self::TasksFull { .. }
             | Self::LeaseAhead { .. }
-            | Self::RenewalTooEarly { .. } => true,
+            | Self::RenewalTooEarly { .. }
+            | Self::SequenceTooHigh { .. }
+            | Self::AliveAhead { .. }
+            | Self::AliveTooEarly { .. } => true,
             Self::Version { .. }
             | Self::Chain { .. }
             | Self::Expired { .. }
@@ -292,6 +379,15 @@ impl TransactionError {
             | Self::TaskFinished { .. }
             | Self::LeaseStale { .. }
             | Self::NotTheHolder { .. }
+            | Self::NotAValidator { .. }
+            | Self::AboutOneself
+            | Self::NodeUnknown { .. }
+            | Self::SequenceTooLow { .. }
+            | Self::NothingToWithdraw { .. }
+            | Self::AliveStale { .. }
+            | Self::AliveOfNoUse { .. }
+            | Self::DrainedAlready { .. }
+            | Self::NotDrained
             | Self::Signature { .. } => false,
         }
     }
@@ -417,6 +513,14 @@ pub enum StateError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// A validator does not stand as it could have come to.
+    #[error("validator {node} {what}")]
+    Standing {
+        /// Which one.
+        node: NodeId,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// More exists than can be counted.
     #[error("the balances up to entry {entry} exceed {}", u64::MAX)]
     Sum {
@@ -469,7 +573,9 @@ impl State {
         let block = Block::first(genesis, tree.root());
         let capacities = genesis.validators.iter().map(|validator| (validator.key, validator.capacity));
         let tasks = Tasks::new(parameters.tasks, block.timestamp, capacities);
-        Self { tree, parameters, tasks, height: block.height, digest: block.digest(), timestamp: block.timestamp }
+        let verdicts = Verdicts::new(genesis.validators.iter().map(|validator| validator.key));
+        let (height, digest, timestamp) = (block.height, block.digest(), block.timestamp);
+        Self { tree, parameters, tasks, verdicts, height, digest, timestamp }
     }
 
     /// The chain this is a state of.
@@ -611,6 +717,7 @@ impl State {
         self.check_root(block)?;
         let mut next = self.clone();
         next.tasks.begin();
+        next.verdicts.begin();
         let place = Place { height: block.height, timestamp: block.timestamp };
         for (index, transaction) in block.transactions.iter().enumerate() {
             let (height, id) = (block.height, transaction.id());
@@ -666,13 +773,16 @@ impl State {
         timestamp: Timestamp,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, StateError> {
-        let (tree, tasks) = tree_of(entries)?;
+        let Restored { tree, mut tasks, verdicts } = restore_all(entries)?;
         let parameters: Parameters = tree.get(&[PARAMETERS]).map(stored).ok_or(StateError::NoParameters)?;
         if parameters.chain != *chain {
             return Err(StateError::Chain { expected: chain.clone(), got: parameters.chain });
         }
         tasks.check(&tree)?;
-        Ok(Self { tree, parameters, tasks, height, digest, timestamp })
+        for node in verdicts.nodes() {
+            tasks.stand(*node, verdicts.phase(node), verdicts.is_drained(node));
+        }
+        Ok(Self { tree, parameters, tasks, verdicts, height, digest, timestamp })
     }
 
     fn apply_one(
@@ -693,6 +803,11 @@ impl State {
     /// Ends the block at `place`, which `leader` led, after its transactions.
     pub(crate) fn settle(&mut self, place: Place, leader: NodeId) {
         let now = self.tasks.now(self.timestamp, place);
+        self.verdicts.settle(&mut self.tree, now, leader);
+        let changed = self.verdicts.changes().iter().map(|(node, _)| *node);
+        for node in changed.collect::<BTreeSet<_>>() {
+            self.tasks.stand(node, self.verdicts.phase(&node), self.verdicts.is_drained(&node));
+        }
         self.tasks.settle(&mut self.tree, now, leader);
     }
 
@@ -726,6 +841,46 @@ impl State {
                 self.tasks.check_renewal(&task, *renewals)?;
                 Ok(Effect::Renew(task))
             }
+            Kind::Suspect { .. }
+            | Kind::Withdraw { .. }
+            | Kind::Alive { .. }
+            | Kind::Drain { .. }
+            | Kind::Undrain { .. } => self.word(tx),
+        }
+    }
+
+    /// What a validator says of another, or of itself.
+    fn word<'a>(&self, tx: &'a Transaction) -> Result<Effect<'a>, TransactionError> {
+        check_no_nonce(tx.nonce)?;
+        let (sender, verdicts) = (tx.account, &self.verdicts);
+        match &tx.kind {
+            Kind::Suspect { node, reason, evidence, sequence } => {
+                verdicts.check_statement(sender, *node, *sequence)?;
+                Ok(Effect::Suspect(*node, *reason, *evidence))
+            }
+            Kind::Withdraw { node, sequence } => {
+                verdicts.check_statement(sender, *node, *sequence)?;
+                verdicts.check_withdrawal(sender, *node)?;
+                Ok(Effect::Withdraw(*node))
+            }
+            Kind::Alive { verdict } => {
+                verdicts.check_alive(sender, *verdict, self.lease_time())?;
+                Ok(Effect::Alive)
+            }
+            Kind::Drain { sequence } => {
+                verdicts.check_drain(sender, true, *sequence)?;
+                Ok(Effect::Drain(true))
+            }
+            Kind::Undrain { sequence } => {
+                verdicts.check_drain(sender, false, *sequence)?;
+                Ok(Effect::Drain(false))
+            }
+            Kind::Transfer { .. }
+            | Kind::SubmitTask(_)
+            | Kind::CancelTask { .. }
+            | Kind::CompleteTask { .. }
+            | Kind::DeclineTask { .. }
+            | Kind::RenewLease { .. } => panic!("{} says nothing of a validator", tx.kind.name()),
         }
     }
 
@@ -736,7 +891,7 @@ impl State {
     }
 
     fn perform(&mut self, effect: Effect<'_>, sender: PublicKey, now: Now) {
-        let (tasks, tree, next) = (&mut self.tasks, &mut self.tree, now.height);
+        let (tasks, verdicts, tree, next) = (&mut self.tasks, &mut self.verdicts, &mut self.tree, now.height);
         match effect {
             Effect::Accounts(accounts) => accounts.into_iter().for_each(|(id, account)| put(tree, &id, account)),
             Effect::Submit(account, submission) => {
@@ -747,9 +902,18 @@ impl State {
                 put(tree, &sender, account);
                 tasks.cancel(tree, task, next);
             }
-            Effect::Complete(task, output) => tasks.complete(tree, task, output, next),
+            Effect::Complete(task, output) => {
+                tasks.complete(tree, task, output, next);
+                verdicts.prove(tree, sender, now);
+            }
             Effect::Decline(task, reason) => tasks.decline(tree, task, reason, next),
             Effect::Renew(task) => tasks.renew(tree, task, now),
+            Effect::Suspect(node, reason, evidence) => {
+                verdicts.suspect(tree, (node, sender), (reason, evidence), now);
+            }
+            Effect::Withdraw(node) => verdicts.withdraw(tree, (node, sender)),
+            Effect::Alive => verdicts.alive(tree, sender, now),
+            Effect::Drain(is_drain) => verdicts.drain(tree, sender, is_drain, now),
         }
     }
 
@@ -821,6 +985,11 @@ impl State {
     pub(crate) const fn parts(&mut self) -> (&mut Tasks, &mut Tree) {
         (&mut self.tasks, &mut self.tree)
     }
+
+    /// For the tests of verdicts: what follows from the entries.
+    pub(crate) const fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
+    }
 }
 
 /// What a transaction that was found good changes.
@@ -831,6 +1000,10 @@ enum Effect<'a> {
     Complete(Task, &'a Output),
     Decline(Task, &'a str),
     Renew(Task),
+    Suspect(NodeId, Reason, Evidence),
+    Withdraw(NodeId),
+    Alive,
+    Drain(bool),
 }
 
 /// A decoded block keeps to bytes and count already; one that was just built may not.
@@ -873,43 +1046,61 @@ fn next_nonce(expected: Nonce, got: Nonce) -> Result<Nonce, TransactionError> {
     got.next().ok_or(TransactionError::NonceUsedUp { nonce: got })
 }
 
+/// What the entries of a checkpoint lead to.
+struct Restored {
+    tree: Tree,
+    tasks: Tasks,
+    verdicts: Verdicts,
+}
+
 /// Builds the tree of a checkpoint, and checks all that later reads rely on.
-fn tree_of<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+fn restore_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     entries: impl IntoIterator<Item = (K, V)>,
-) -> Result<(Tree, Tasks), StateError> {
-    let mut tree = Tree::new();
-    let mut tasks = Tasks::new(TaskLimits::default(), Timestamp(0), std::iter::empty());
+) -> Result<Restored, StateError> {
+    let tasks = Tasks::new(TaskLimits::default(), Timestamp(0), std::iter::empty());
+    let mut restored = Restored { tree: Tree::new(), tasks, verdicts: Verdicts::new(std::iter::empty()) };
     let mut sum = Amount(0);
     let mut last: Option<K> = None;
     for (entry, (key, value)) in entries.into_iter().enumerate() {
         if last.as_ref().is_some_and(|last| last.as_ref() >= key.as_ref()) {
             return Err(StateError::Order { entry });
         }
-        let balance = restore(entry, key.as_ref(), value.as_ref(), &mut tasks)?;
+        let balance = restored.take(entry, key.as_ref(), value.as_ref())?;
         sum = sum.plus(balance).ok_or(StateError::Sum { entry })?;
-        tree.insert(key.as_ref(), value.as_ref());
+        restored.tree.insert(key.as_ref(), value.as_ref());
         last = Some(key);
     }
-    Ok((tree, tasks))
+    Ok(restored)
 }
 
-/// What an entry adds to the sum of balances, if it is one that we could have written.
-fn restore(entry: usize, key: &[u8], value: &[u8], tasks: &mut Tasks) -> Result<Amount, StateError> {
-    let wrong = |error| StateError::Value { entry, error };
-    match (key.first(), key.len()) {
-        (Some(&PARAMETERS), 1) => tasks.restore_limits(Parameters::decode(value).map_err(wrong)?.tasks),
-        (Some(&VALIDATOR), 33) => {
-            tasks.restore_capacity(id_of(key), ValidatorEntry::decode(value).map_err(wrong)?.capacity);
+impl Restored {
+    /// What an entry adds to the sum of balances, if it is one that we could have written.
+    fn take(&mut self, entry: usize, key: &[u8], value: &[u8]) -> Result<Amount, StateError> {
+        let wrong = |error| StateError::Value { entry, error };
+        match (key.first(), key.len()) {
+            (Some(&PARAMETERS), 1) => {
+                let parameters = Parameters::decode(value).map_err(wrong)?;
+                self.tasks.restore_limits(parameters.tasks);
+            }
+            (Some(&VALIDATOR), 33) => {
+                let validator = ValidatorEntry::decode(value).map_err(wrong)?;
+                self.tasks.restore_capacity(id_of(key), validator.capacity);
+                self.verdicts.restore_validator(id_of(key));
+            }
+            (Some(&ACCOUNT), 33) => {
+                return match Account::decode(value).map_err(wrong)? {
+                    account if account == Account::default() => Err(StateError::EmptyAccount { entry }),
+                    account => Ok(account.balance),
+                };
+            }
+            _ => {
+                let of_tasks = self.tasks.restore(entry, key, value);
+                let taken = of_tasks.or_else(|| self.verdicts.restore(entry, key, value));
+                taken.unwrap_or(Err(StateError::Key { entry }))?;
+            }
         }
-        (Some(&ACCOUNT), 33) => {
-            return match Account::decode(value).map_err(wrong)? {
-                account if account == Account::default() => Err(StateError::EmptyAccount { entry }),
-                account => Ok(account.balance),
-            };
-        }
-        _ => tasks.restore(entry, key, value).unwrap_or(Err(StateError::Key { entry }))?,
+        Ok(Amount(0))
     }
-    Ok(Amount(0))
 }
 
 /// Stores an account. One that is all zero is taken out, so that equal states have equal roots.

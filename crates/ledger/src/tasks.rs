@@ -5,7 +5,9 @@
 //! completion takes effect: the one under the present lease. A finished task stays for a while, so that its id is not
 //! taken for a new one by a submission that was signed before.
 //!
-//! Every block ends with [`Tasks::settle`]: leases that ran out end, and pending tasks are leased. That comes after the
+//! Every block ends with [`Tasks::settle`]: leases that ran out or whose holders were found unresponsive end, and pending
+//! tasks are leased, to others, in that very block. Each such end uses up a retry: a task that takes down whoever tries it
+//! must not travel for ever. That comes after the
 //! block's transactions, so a completion in the block in which its lease would run out still counts.
 //!
 //! **Leases are measured in lease time**, a clock that the chain keeps: it starts at the genesis timestamp, and each block
@@ -31,6 +33,7 @@ use crate::{
     state::{StateError, TransactionError},
     tree::Tree,
     types::{AccountId, Height, NodeId, Place, PublicKey, TaskId, TaskNumber, Timestamp, Token},
+    verdicts::Phase,
 };
 use balance::{Choice, Worker};
 use imbl::{OrdMap, OrdSet};
@@ -344,6 +347,7 @@ impl Tasks {
     /// Ends the block at hand, which `leader` led.
     pub(crate) fn settle(&mut self, tree: &mut Tree, now: Now, leader: NodeId) {
         self.led(tree, leader, now.height);
+        self.move_leases(tree, now.height);
         self.end_leases(tree, now);
         self.pass_deadlines(tree, now);
         self.forget(tree, now.height);
@@ -377,6 +381,22 @@ impl Tasks {
         if let Some(worker) = self.workers.get_mut(&node) {
             worker.missed = worker.missed.saturating_add(1);
             store_worker(tree, &node, worker);
+        }
+    }
+
+    /// How a validator stands from here on.
+    pub(crate) fn stand(&mut self, node: NodeId, phase: Phase, is_drained: bool) {
+        if let Some(worker) = self.workers.get_mut(&node) {
+            (worker.phase, worker.is_drained) = (phase, is_drained);
+        }
+    }
+
+    /// Ends what is leased to validators that were found unresponsive.
+    fn move_leases(&mut self, tree: &mut Tree, height: Height) {
+        let unresponsive = self.workers.iter().filter(|(_, worker)| worker.phase == Phase::Unresponsive);
+        let held = unresponsive.flat_map(|(node, _)| self.held_by(*node));
+        for number in held.take(ENDED_PER_BLOCK_MAX).collect::<Vec<_>>() {
+            self.give_up(tree, stored(tree, number), "its holder was found unresponsive", height);
         }
     }
 

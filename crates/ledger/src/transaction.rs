@@ -8,7 +8,10 @@ use crate::{
     codec::{self, Decode, DecodeError, Encode, Reader},
     digest,
     tasks::order::{self, Claim, Output, Submission},
-    types::{Amount, ChainId, Executor, Height, Nonce, PublicKey, Signature, TaskId, TxId},
+    types::{
+        Amount, ChainId, Executor, Height, NodeId, Nonce, PublicKey, Sequence, Signature, TaskId, TxId, VerdictNumber,
+    },
+    verdicts::{Evidence, Reason},
 };
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use std::fmt;
@@ -40,6 +43,11 @@ const CANCEL_TASK: u8 = 2;
 const COMPLETE_TASK: u8 = 3;
 const DECLINE_TASK: u8 = 4;
 const RENEW_LEASE: u8 = 5;
+const SUSPECT: u8 = 6;
+const WITHDRAW: u8 = 7;
+const ALIVE: u8 = 8;
+const DRAIN: u8 = 9;
+const UNDRAIN: u8 = 10;
 
 /// One signed order of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +105,62 @@ pub enum Kind {
         claim: Claim,
         /// How often it was renewed before.
         renewals: u32,
+    },
+    /// A validator says what is wrong with another, for the first time or again.
+    Suspect {
+        /// Of whom.
+        node: NodeId,
+        /// What is wrong.
+        reason: Reason,
+        /// What was seen.
+        evidence: Evidence,
+        /// How many words of this sender about that validator came before.
+        sequence: Sequence,
+    },
+    /// A validator takes back what it said of another.
+    Withdraw {
+        /// Of whom.
+        node: NodeId,
+        /// How many words of this sender about that validator came before.
+        sequence: Sequence,
+    },
+    /// A validator that was found unresponsive is there.
+    Alive {
+        /// The verdict that it answers.
+        verdict: VerdictNumber,
+    },
+    /// A validator wants no new tasks; it keeps what it has.
+    Drain {
+        /// How many words of this sender about that came before.
+        sequence: Sequence,
+    },
+    /// A validator wants tasks again.
+    Undrain {
+        /// How many words of this sender about that came before.
+        sequence: Sequence,
+    },
+}
+
+/// What a transaction of a validator speaks about. Only the last word about a thing counts, so whoever keeps transactions
+/// for later keeps one for each slot: the newest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// What one says about another, or takes back.
+    Statement {
+        /// Who says it.
+        accuser: NodeId,
+        /// Of whom.
+        accused: NodeId,
+    },
+    /// The answer to a verdict.
+    Alive {
+        /// Whose.
+        node: NodeId,
+    },
+    /// Whether a validator takes tasks.
+    Drain {
+        /// Which one.
+        node: NodeId,
     },
 }
 
@@ -189,6 +253,12 @@ impl Kind {
             Self::SubmitTask(submission) => 100 + hashed(submission.payload.len()),
             Self::CompleteTask { output, .. } => 100 + hashed(output.size()),
             Self::CancelTask { .. } | Self::DeclineTask { .. } | Self::RenewLease { .. } => 100,
+            // A short entry or two each. `Alive` clears what all others said, but takes effect once for each verdict.
+            Self::Suspect { .. }
+            | Self::Withdraw { .. }
+            | Self::Alive { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. } => 100,
         }
     }
 
@@ -201,12 +271,46 @@ impl Kind {
             Self::CompleteTask { .. } => "complete_task",
             Self::DeclineTask { .. } => "decline_task",
             Self::RenewLease { .. } => "renew_lease",
+            Self::Suspect { .. } => "suspect",
+            Self::Withdraw { .. } => "withdraw",
+            Self::Alive { .. } => "alive",
+            Self::Drain { .. } => "drain",
+            Self::Undrain { .. } => "undrain",
         }
     }
 
-    /// Whether the account's nonce orders it. What speaks of a lease is fenced by the token instead.
+    /// Whether the account's nonce orders it. What speaks of a lease is fenced by the token instead, and what validators
+    /// say of each other by the number that it carries.
     pub const fn is_sequenced(&self) -> bool {
-        self.claim().is_none()
+        match self {
+            Self::Transfer { .. } | Self::SubmitTask(_) | Self::CancelTask { .. } => true,
+            Self::CompleteTask { .. }
+            | Self::DeclineTask { .. }
+            | Self::RenewLease { .. }
+            | Self::Suspect { .. }
+            | Self::Withdraw { .. }
+            | Self::Alive { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. } => false,
+        }
+    }
+
+    /// The slot that this takes when `sender` orders it. A newer transaction of a slot replaces an older one; both carry
+    /// the same number while the older one has not taken effect.
+    pub const fn slot(&self, sender: NodeId) -> Option<Slot> {
+        match self {
+            Self::Suspect { node, .. } | Self::Withdraw { node, .. } => {
+                Some(Slot::Statement { accuser: sender, accused: *node })
+            }
+            Self::Alive { .. } => Some(Slot::Alive { node: sender }),
+            Self::Drain { .. } | Self::Undrain { .. } => Some(Slot::Drain { node: sender }),
+            Self::Transfer { .. }
+            | Self::SubmitTask(_)
+            | Self::CancelTask { .. }
+            | Self::CompleteTask { .. }
+            | Self::DeclineTask { .. }
+            | Self::RenewLease { .. } => None,
+        }
     }
 
     /// The lease it speaks of.
@@ -215,7 +319,14 @@ impl Kind {
             Self::CompleteTask { claim, .. } | Self::DeclineTask { claim, .. } | Self::RenewLease { claim, .. } => {
                 Some(*claim)
             }
-            Self::Transfer { .. } | Self::SubmitTask(_) | Self::CancelTask { .. } => None,
+            Self::Transfer { .. }
+            | Self::SubmitTask(_)
+            | Self::CancelTask { .. }
+            | Self::Suspect { .. }
+            | Self::Withdraw { .. }
+            | Self::Alive { .. }
+            | Self::Drain { .. }
+            | Self::Undrain { .. } => None,
         }
     }
 
@@ -227,6 +338,9 @@ impl Kind {
             Self::CompleteTask { output, .. } => CLAIM_SIZE + output.size(),
             Self::DeclineTask { reason, .. } => CLAIM_SIZE + 4 + reason.len(),
             Self::RenewLease { .. } => CLAIM_SIZE + 4,
+            Self::Suspect { .. } => 1 + 32 + 1 + 4 + 8,
+            Self::Withdraw { .. } => 1 + 32 + 8,
+            Self::Alive { .. } | Self::Drain { .. } | Self::Undrain { .. } => 1 + 8,
         }
     }
 }
@@ -262,6 +376,30 @@ impl Encode for Kind {
                 claim.write(out);
                 renewals.write(out);
             }
+            Self::Suspect { node, reason, evidence, sequence } => {
+                SUSPECT.write(out);
+                node.write(out);
+                reason.write(out);
+                evidence.write(out);
+                sequence.write(out);
+            }
+            Self::Withdraw { node, sequence } => {
+                WITHDRAW.write(out);
+                node.write(out);
+                sequence.write(out);
+            }
+            Self::Alive { verdict } => {
+                ALIVE.write(out);
+                verdict.write(out);
+            }
+            Self::Drain { sequence } => {
+                DRAIN.write(out);
+                sequence.write(out);
+            }
+            Self::Undrain { sequence } => {
+                UNDRAIN.write(out);
+                sequence.write(out);
+            }
         }
     }
 }
@@ -275,6 +413,16 @@ impl Decode for Kind {
             COMPLETE_TASK => Ok(Self::CompleteTask { claim: Claim::read(r)?, output: Output::read(r)? }),
             DECLINE_TASK => Ok(Self::DeclineTask { claim: Claim::read(r)?, reason: order::read_text(r, "reason")? }),
             RENEW_LEASE => Ok(Self::RenewLease { claim: Claim::read(r)?, renewals: u32::read(r)? }),
+            SUSPECT => Ok(Self::Suspect {
+                node: NodeId::read(r)?,
+                reason: Reason::read(r)?,
+                evidence: Evidence::read(r)?,
+                sequence: Sequence::read(r)?,
+            }),
+            WITHDRAW => Ok(Self::Withdraw { node: NodeId::read(r)?, sequence: Sequence::read(r)? }),
+            ALIVE => Ok(Self::Alive { verdict: VerdictNumber::read(r)? }),
+            DRAIN => Ok(Self::Drain { sequence: Sequence::read(r)? }),
+            UNDRAIN => Ok(Self::Undrain { sequence: Sequence::read(r)? }),
             got => Err(DecodeError::Tag { what: "transaction kind", got }),
         }
     }
@@ -347,6 +495,16 @@ mod tests {
             Kind::CompleteTask { claim, output: kept },
             Kind::DeclineTask { claim, reason: "no such program".into() },
             Kind::RenewLease { claim, renewals: 2 },
+            Kind::Suspect {
+                node: key(3).public(),
+                reason: Reason::Disk,
+                evidence: Evidence::of(1_500, 7),
+                sequence: Sequence(4),
+            },
+            Kind::Withdraw { node: key(3).public(), sequence: Sequence(5) },
+            Kind::Alive { verdict: VerdictNumber(6) },
+            Kind::Drain { sequence: Sequence(7) },
+            Kind::Undrain { sequence: Sequence(8) },
         ]
     }
 
@@ -370,10 +528,22 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_of_a_lease_needs_no_nonce() {
+    fn what_speaks_of_a_lease_or_a_validator_needs_no_nonce() {
         for kind in kinds() {
-            assert_eq!(kind.is_sequenced(), kind.claim().is_none(), "{}", kind.name());
+            let (speaks_of_lease, slot) = (kind.claim().is_some(), kind.slot(key(1).public()));
+            assert_eq!(kind.is_sequenced(), !speaks_of_lease && slot.is_none(), "{}", kind.name());
         }
+    }
+
+    #[test]
+    fn words_about_the_same_thing_share_a_slot_and_others_do_not() {
+        let (me, other) = (key(1).public(), key(3).public());
+        let slots: Vec<_> = kinds().iter().filter_map(|kind| kind.slot(me)).collect();
+        let statement = Slot::Statement { accuser: me, accused: other };
+        let (alive, drain) = (Slot::Alive { node: me }, Slot::Drain { node: me });
+        assert_eq!(slots, [statement, statement, alive, drain, drain]);
+        let withdrawal = Kind::Withdraw { node: me, sequence: Sequence(0) };
+        assert_eq!(withdrawal.slot(other), Some(Slot::Statement { accuser: other, accused: me }));
     }
 
     #[test]

@@ -64,6 +64,10 @@ integers! {
     /// A fencing token: every lease has a greater one than all leases before it, so an order under an old lease is
     /// recognized whatever its sender believes. (M. Kleppmann, "How to do distributed locking", 2016.)
     Token,
+    /// How many words of one validator about another, or about itself, took effect before this one.
+    Sequence,
+    /// How many verdicts there were of a validator, this one included.
+    VerdictNumber,
 }
 
 /// Where a block stands.
@@ -98,6 +102,20 @@ impl Nonce {
     /// The nonce that follows; none after the last one that can be counted.
     pub fn next(self) -> Option<Self> {
         self.0.checked_add(1).map(Self)
+    }
+}
+
+impl Sequence {
+    /// The number of the word that follows, or the last one that can be counted.
+    pub const fn after(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl VerdictNumber {
+    /// The number of the verdict that follows, or the last one that can be counted.
+    pub const fn after(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -4,11 +4,16 @@
 //! the same from the same blocks: nobody's opinion of anybody enters. The oldest task comes first. Where it does not fit
 //! yet, younger ones go ahead, but not to the one that it waits for: small ones would keep that full for good.
 //!
-//! Two facts on the chain keep tasks away from validators that would let them lie. Who has not led a block for a few
-//! rounds is not there. And on whom a lease ran out gets one lease at a time until it answers for one: it may be alive
-//! as a voter while its worker hangs. Neither is a penalty, and both end by themselves.
+//! Facts on the chain keep tasks away from validators that would let them lie. Who has not led a block for a few
+//! rounds is not there. On whom a lease ran out gets one lease at a time until it answers for one: it may be alive
+//! as a voter while its worker hangs. None of that is a penalty, and it ends by itself. Who was found
+//! [unresponsive](crate::verdicts) gets nothing until it is back, and then one lease at a time until its trial is over.
+//! Who is drained gets nothing because it wants nothing.
 
-use crate::types::{Height, NodeId};
+use crate::{
+    types::{Height, NodeId},
+    verdicts::Phase,
+};
 use std::collections::BTreeMap;
 
 /// The most units of a task, and what a validator of capacity 1 is leased at once. Small enough that little waits behind
@@ -34,6 +39,10 @@ pub struct Worker {
     pub missed: u32,
     /// The last height at which it led.
     pub led: Height,
+    /// How it stands.
+    pub phase: Phase,
+    /// Whether it wants no new tasks.
+    pub is_drained: bool,
 }
 
 impl Worker {
@@ -52,11 +61,18 @@ impl Worker {
         height.0.saturating_sub(self.led.0) <= ROUNDS_AWAY * n as u64 + BLOCKS_AWAY_MIN
     }
 
+    /// Whether it is to get anything at all, now or later.
+    const fn takes_tasks(&self) -> bool {
+        !self.is_drained && !matches!(self.phase, Phase::Unresponsive)
+    }
+
+    /// Whether it gets one lease at a time.
+    const fn is_on_probation(&self) -> bool {
+        self.missed > 0 || matches!(self.phase, Phase::Trial)
+    }
+
     const fn has_room(&self, units: u64) -> bool {
-        match self.missed {
-            0 => self.units + units <= self.window(),
-            _ => self.leases == 0,
-        }
+        if self.is_on_probation() { self.leases == 0 } else { self.units + units <= self.window() }
     }
 
     /// Whether it is less loaded than `other`, once it has `units` more, by capacity.
@@ -83,7 +99,8 @@ pub enum Choice {
 /// until the other has room; when all had it, the last one still comes last.
 pub fn choose(workers: &BTreeMap<NodeId, Worker>, units: u32, lost_by: &[NodeId], height: Height) -> Choice {
     let (n, units) = (workers.len(), u64::from(units));
-    let there = workers.iter().filter(|(_, worker)| worker.is_there(height, n) && units <= worker.window());
+    let is_candidate = |worker: &Worker| worker.takes_tasks() && worker.is_there(height, n) && units <= worker.window();
+    let there = workers.iter().filter(|(_, worker)| is_candidate(worker));
     let last = lost_by.last();
     let circles: [&dyn Fn(&NodeId) -> bool; 3] = [&|id| !lost_by.contains(id), &|id| Some(id) != last, &|_| true];
     for circle in circles {
@@ -96,7 +113,7 @@ pub fn choose(workers: &BTreeMap<NodeId, Worker>, units: u32, lost_by: &[NodeId]
         if let Some(id) = lightest(&|worker| worker.has_room(units)) {
             return Choice::Now(id);
         }
-        if let Some(id) = lightest(&|worker| worker.missed == 0) {
+        if let Some(id) = lightest(&|worker| !worker.is_on_probation()) {
             return Choice::Later(id);
         }
     }
@@ -105,7 +122,9 @@ pub fn choose(workers: &BTreeMap<NodeId, Worker>, units: u32, lost_by: &[NodeId]
 
 /// Whether anybody could take even the smallest task.
 pub(crate) fn is_room(workers: &BTreeMap<NodeId, Worker>, height: Height) -> bool {
-    workers.values().any(|worker| worker.is_there(height, workers.len()) && worker.has_room(1))
+    let is_open =
+        |worker: &Worker| worker.takes_tasks() && worker.is_there(height, workers.len()) && worker.has_room(1);
+    workers.values().any(is_open)
 }
 
 #[cfg(test)]
@@ -119,7 +138,7 @@ mod tests {
     }
 
     fn worker(capacity: u32, units: u64) -> Worker {
-        Worker { capacity, units, leases: units, missed: 0, led: NOW }
+        Worker { capacity, units, leases: units, led: NOW, ..Worker::default() }
     }
 
     fn now(seed: u8) -> Choice {
@@ -169,6 +188,28 @@ mod tests {
         // Nobody waits for it.
         check(&[missed(1), worker(1, 64)], &[], later(2));
         check(&[missed(1)], &[], Choice::Nobody);
+    }
+
+    #[test]
+    fn who_is_unresponsive_or_drained_is_passed_over_and_nobody_waits_for_it() {
+        let unresponsive = Worker { phase: Phase::Unresponsive, ..worker(1, 0) };
+        let drained = Worker { is_drained: true, ..worker(1, 0) };
+        for passed_over in [unresponsive, drained] {
+            check(&[passed_over, worker(1, 9)], &[], now(2));
+            check(&[passed_over, worker(1, 64)], &[], later(2));
+            check(&[passed_over], &[], Choice::Nobody);
+            // Not even where all others had it before.
+            check(&[passed_over, worker(1, 9)], &[2], now(2));
+        }
+    }
+
+    #[test]
+    fn on_trial_there_is_one_at_a_time() {
+        let on_trial = |leases| Worker { phase: Phase::Trial, ..worker(1, leases) };
+        check(&[on_trial(0), worker(1, 9)], &[], now(1));
+        check(&[on_trial(1), worker(1, 9)], &[], now(2));
+        check(&[on_trial(1), worker(1, 64)], &[], later(2));
+        check(&[on_trial(1)], &[], Choice::Nobody);
     }
 
     #[test]

@@ -186,7 +186,12 @@ impl Model {
     /// Whether an order takes effect; it does then. `tip` is the time of the last block.
     fn take(&mut self, (who, kind): &Order, expires: u64, height: u64, ms: u64, tip: u64) -> bool {
         match kind {
-            Kind::Transfer { .. } => panic!("no transfers here"),
+            Kind::Transfer { .. }
+            | Kind::Suspect { .. }
+            | Kind::Withdraw { .. }
+            | Kind::Alive { .. }
+            | Kind::Drain { .. }
+            | Kind::Undrain { .. } => panic!("nobody says this here"),
             Kind::SubmitTask(submission) => {
                 let is_good = self.is_room(*who, submission)
                     && [ANNA, BERT].contains(who)
@@ -242,7 +247,14 @@ impl Model {
                 let until = known.until(height, begins);
                 known.stand = Stand::Leased(Held { until, renewals: renewals + 1, ..held });
             }
-            Kind::Transfer { .. } | Kind::SubmitTask(_) | Kind::CancelTask { .. } => panic!("they claim nothing"),
+            Kind::Transfer { .. }
+            | Kind::SubmitTask(_)
+            | Kind::CancelTask { .. }
+            | Kind::Suspect { .. }
+            | Kind::Withdraw { .. }
+            | Kind::Alive { .. }
+            | Kind::Drain { .. }
+            | Kind::Undrain { .. } => panic!("they claim nothing"),
         }
         self.suspects.remove(&who);
         true
