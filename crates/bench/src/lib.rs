@@ -5,17 +5,30 @@
 //!
 //! - `report`: what a benchmark says, for people and for programs
 //! - `random`: numbers from one seed
+//! - `qos`: how quick can a listener be at a given rate of mistakes, and how close does ours come?
+//! - `update`: what does a sign of life cost?
+//! - `mem`: what does it take to remember a node?
 
 #![forbid(unsafe_code)]
 
+pub mod mem;
+pub mod qos;
 pub mod random;
 pub mod report;
+pub mod update;
 
 pub use report::{Cell, Report};
 
 /// What can be measured.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// Replay delays and losses through detectors that only listen: detection time at equal rates of mistakes.
+    Qos(qos::Options),
+    /// Nanoseconds for a row and for another sign of life.
+    Update(update::Options),
+    /// Bytes for each node.
+    Mem(mem::Options),
+}
 
 /// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -32,5 +45,9 @@ pub struct Failure {
 /// # Errors
 /// See [`Failure`].
 pub fn run(verb: &Verb) -> Result<Report, Failure> {
-    match *verb {}
+    match verb {
+        Verb::Qos(options) => qos::run(options),
+        Verb::Update(options) => update::run(options),
+        Verb::Mem(options) => mem::run(options),
+    }
 }

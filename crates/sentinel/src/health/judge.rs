@@ -142,7 +142,7 @@ impl Health {
             return Others::Heard;
         }
         let rate = self.rate - rate(&self.nodes[node as usize]);
-        let due = u128::from(now.since(doubt.since)) * u128::from(rate) >> 32;
+        let due = (u128::from(now.since(doubt.since)) * u128::from(rate)) >> 32;
         let came = u128::from(self.rows - doubt.rows);
         match came * 2 >= due {
             true if self.signs > doubt.signs => Others::Heard,

@@ -1,7 +1,7 @@
 //! What is kept about one peer: 24 bytes, with the entry in the wheel 28.
 
 use super::{
-    arrivals::{Arrivals, Beat, grains, in_grains, us},
+    arrivals::{Arrivals, Beat, between, grains, in_grains, us},
     doubt::WHOLE,
     margin::{Margin, Pace},
     stalls::{Stalls, Step},
@@ -105,24 +105,17 @@ impl Record {
 
     /// Microseconds until it is overdue enough to be doubted; 0 when it is.
     pub(super) fn doubtful_in(&self, now: Moment) -> u64 {
-        let left = super::arrivals::between(grains(now), self.arrivals.deadline(self.grace()));
-        // Signs of life without rows: no need to look again at each of them.
-        let signs_only = super::arrivals::between(self.arrivals.due, self.arrivals.heard) > 0;
-        match u64::try_from(left) {
-            Ok(0) | Err(_) => 0,
-            Ok(left) if signs_only => left.max(u64::from(self.arrivals.interval / 8)) << 6,
-            Ok(left) => left << 6,
-        }
+        us(between(grains(now), self.arrivals.expected().wrapping_add(self.grace())))
     }
 
-    /// Microseconds since the row that is due was expected.
+    /// Microseconds since something was expected of it.
     pub(super) fn overdue_us(&self, now: Moment) -> u64 {
-        us(super::arrivals::between(self.arrivals.due, grains(now)))
+        us(between(self.arrivals.expected(), grains(now)))
     }
 
     /// Microseconds since anything was heard.
     pub(super) fn silence_us(&self, now: Moment) -> u64 {
-        us(super::arrivals::between(self.arrivals.heard, grains(now)))
+        us(between(self.arrivals.heard, grains(now)))
     }
 }
 
