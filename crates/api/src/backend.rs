@@ -111,9 +111,14 @@ pub enum Request {
         /// Oldest first.
         reply: oneshot::Sender<Vec<Cut>>,
     },
-    /// End a cut, or all faults.
+    /// Be well again.
+    Cure {
+        /// How many ailments were ended.
+        reply: oneshot::Sender<usize>,
+    },
+    /// End a cut.
     Heal {
-        /// Which cut; all, and all ailments, if absent.
+        /// Which one; all if absent.
         id: Option<u64>,
         /// How many were ended.
         reply: oneshot::Sender<usize>,

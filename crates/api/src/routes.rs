@@ -150,7 +150,7 @@ fn devnet() -> OpenApiRouter<Arc<Window>> {
     OpenApiRouter::default()
         .routes(routes!(devnet::cuts, devnet::cut, devnet::heal_all))
         .routes(routes!(devnet::heal))
-        .routes(routes!(devnet::afflict))
+        .routes(routes!(devnet::afflict, devnet::cure))
 }
 
 /// This validator in one screen.

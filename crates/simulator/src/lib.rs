@@ -17,6 +17,7 @@
 //! - `chain`: are the blocks that nodes hold in order, certified, and without loss?
 //! - `tasks`: was every task done once, or is it still open?
 //! - `tally`: what became of the tasks?
+//! - `verdicts`: who is held to be unresponsive, by whom, and is that what the chain makes of it?
 //! - `report`, `sweep`: what came of it, for one seed and for many
 //!
 //! The checkers are written apart from the code that they check: they have their own quorum arithmetic, their own sum of
@@ -38,6 +39,7 @@ mod sweep;
 mod tally;
 mod tap;
 mod tasks;
+mod verdicts;
 mod work;
 mod world;
 

@@ -96,6 +96,8 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         Fault::Restart { nodes } => nodes.into_iter().for_each(|node| push(at, Action::Start(node))),
         Fault::Heal => push(at, Action::Heal),
         Fault::PowerLoss => push(at, Action::PowerLoss),
+        // They end by themselves.
+        Fault::SlowDisk { .. } | Fault::FalseAccuser { .. } => push(at, Action::Begin(id, fault)),
         Fault::Partition { lasts, .. }
         | Fault::OneWay { lasts, .. }
         | Fault::Loss { lasts, .. }
@@ -174,6 +176,17 @@ impl Storm<'_> {
             Kind::DamageGuard => Fault::DamageGuard { nodes: amnesiac(doomed, amnesiacs)?, lasts },
             Kind::SlowWorker => Fault::SlowWorker { nodes: self.some(), lasts: Some(lasts) },
             Kind::StuckWorker => Fault::StuckWorker { nodes: self.some(), lasts: Some(lasts) },
+            Kind::SlowDisk => {
+                let delay = self.time(Duration::from_millis(300), Duration::from_secs(3));
+                Fault::SlowDisk { nodes: vec![self.one()], delay, lasts }
+            }
+            Kind::FalseAccuser => {
+                let about = self.one();
+                let mut nodes = self.some();
+                nodes.truncate((self.scenario.nodes - 1) / 3);
+                nodes.retain(|node| *node != about);
+                Fault::FalseAccuser { nodes, about, lasts }
+            }
             Kind::Heal => Fault::Heal,
             Kind::PowerLoss => Fault::PowerLoss,
         })

@@ -35,6 +35,13 @@ pub enum Checker {
     Tasks,
     /// Once the network is healed, every task is finished within a while, one way or another.
     TasksFinish,
+    /// A validator is found unresponsive in the block in which more than f others hold it so, and in no other; it has no
+    /// tasks from then on, and comes back only by its own word or when no more than f others hold it so.
+    Verdicts,
+    /// Nobody is ever found unresponsive.
+    NoVerdicts,
+    /// In the end nobody is unresponsive who is not down for good.
+    EveryoneIsBack,
     /// A node does not end by itself.
     StaysUp,
     /// Nothing panics.
@@ -127,6 +134,8 @@ pub struct TaskReport {
     pub lapsed: u64,
     /// Leases that ended because their holder was found unresponsive.
     pub evicted: u64,
+    /// Times that a validator was found unresponsive.
+    pub verdicts: u64,
     /// Leases that their holders declined.
     pub declined: u64,
     /// Completions that were rejected because their lease was over.

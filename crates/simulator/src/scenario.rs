@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 17] = [
+const FILES: [&str; 22] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -23,6 +23,11 @@ const FILES: [&str; 17] = [
     include_str!("../../../scenarios/late-completion.toml"),
     include_str!("../../../scenarios/halted-leases.toml"),
     include_str!("../../../scenarios/forgotten-tasks.toml"),
+    include_str!("../../../scenarios/crash-verdict.toml"),
+    include_str!("../../../scenarios/false-accuser.toml"),
+    include_str!("../../../scenarios/wedged-executor.toml"),
+    include_str!("../../../scenarios/slow-disk.toml"),
+    include_str!("../../../scenarios/flapping.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/canary.toml"),
@@ -169,6 +174,10 @@ pub enum Kind {
     SlowWorker,
     /// See [`Fault::StuckWorker`].
     StuckWorker,
+    /// See [`Fault::SlowDisk`].
+    SlowDisk,
+    /// See [`Fault::FalseAccuser`].
+    FalseAccuser,
     /// See [`Fault::PowerLoss`].
     PowerLoss,
 }
@@ -288,6 +297,24 @@ pub enum Fault {
         nodes: Vec<usize>,
         /// For how long.
         lasts: Option<Duration>,
+    },
+    /// Whatever nodes have to remember of their votes takes so much longer to write.
+    SlowDisk {
+        /// Which.
+        nodes: Vec<usize>,
+        /// How much longer.
+        delay: Duration,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// Nodes say on the chain that another one is not there.
+    FalseAccuser {
+        /// Who says so.
+        nodes: Vec<usize>,
+        /// Of whom.
+        about: usize,
+        /// For how long.
+        lasts: Duration,
     },
     /// All nodes lose power at once: what was not synced is lost or torn. They start again at once.
     PowerLoss,
@@ -414,6 +441,16 @@ impl Entry {
             Kind::Delay => Fault::Delay { nodes: nodes()?, delay: self.delay.ok_or("needs delay = \"100ms\"")?, lasts },
             Kind::SlowWorker => Fault::SlowWorker { nodes: nodes()?, lasts },
             Kind::StuckWorker => Fault::StuckWorker { nodes: nodes()?, lasts },
+            Kind::SlowDisk => Fault::SlowDisk {
+                nodes: nodes()?,
+                delay: self.delay.ok_or("needs delay = \"2s\"")?,
+                lasts: lasts.ok_or("needs for = \"10s\"")?,
+            },
+            Kind::FalseAccuser => Fault::FalseAccuser {
+                nodes: nodes()?,
+                about: *named(&self.to, "to")?.first().ok_or("needs to = [\"n0\"]")?,
+                lasts: lasts.ok_or("needs for = \"10s\"")?,
+            },
             Kind::Heal => Fault::Heal,
             Kind::WipeJournal => Fault::WipeJournal { nodes: nodes()?, lasts: down()? },
             Kind::LoseGuard => Fault::LoseGuard { nodes: nodes()?, lasts: down()? },

@@ -15,7 +15,7 @@ use crate::{
     work::{self, Pace, Workshop},
     world::World,
 };
-use api::{Duty, EventKind, EventLog, Finality, Heard, Snapshot, TaskState};
+use api::{Affliction, Duty, EventKind, EventLog, Finality, Heard, Illness, Request, Snapshot, TaskState};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::simulated::{self, Control, Manager, Oracle, Receiver, Sender};
 use commonware_runtime::{
@@ -254,6 +254,15 @@ impl<'a> Session<'a> {
             Action::Begin(id, Fault::StuckWorker { nodes, .. }) => {
                 self.run.workshop.lock().begin(id, nodes, Pace::Stuck);
             }
+            Action::Begin(_, Fault::SlowDisk { nodes, delay, lasts }) => {
+                let affliction = afflict(Illness::SlowDisk, lasts);
+                let affliction = Affliction { delay_ms: milliseconds(delay), ..affliction };
+                self.afflict(&nodes, &affliction).await;
+            }
+            Action::Begin(_, Fault::FalseAccuser { nodes, about, lasts }) => {
+                let affliction = afflict(Illness::FalseAccuser, lasts);
+                self.afflict(&nodes, &Affliction { node: Some(format!("n{about}")), ..affliction }).await;
+            }
             Action::Begin(id, fault) => {
                 self.run.topology.begin(id, fault);
                 self.link().await;
@@ -271,6 +280,16 @@ impl<'a> Session<'a> {
         }
         self.count_voters();
         End::Done
+    }
+
+    /// Makes those of the nodes ill that are up.
+    async fn afflict(&self, nodes: &[usize], affliction: &Affliction) {
+        for index in nodes.iter().flat_map(|node| self.of(*node)) {
+            let Some(Running { node, .. }) = &self.nodes[index] else { continue };
+            let (reply, _answer) = tokio::sync::oneshot::channel();
+            // One that cannot take it now, or ends, is not ill.
+            let _ = node.requests.try_send(Request::Afflict { affliction: affliction.clone(), reply });
+        }
     }
 
     /// When a node that was stopped a moment ago can be touched again.
@@ -292,6 +311,10 @@ impl<'a> Session<'a> {
 
     async fn heal(&mut self, down: &[usize], broken: &[usize]) {
         self.run.workshop.lock().heal();
+        for Running { node, .. } in self.nodes.iter().flatten() {
+            let (reply, _answer) = tokio::sync::oneshot::channel();
+            let _ = node.requests.try_send(Request::Cure { reply });
+        }
         self.run.topology.heal(broken);
         self.link().await;
         let nodes = self.run.topology.nodes();
@@ -670,7 +693,22 @@ impl<'a> Session<'a> {
             let stale = self.run.book.lock().rejections().count() as u64;
             let (report, wrong) = tally(&world, furthest.blocks());
             self.run.tasks = TaskReport { stale, lost, doubled, ..report };
-            wrong.into_iter().for_each(|what| self.run.accuse(Checker::Tasks, what));
+            wrong.into_iter().for_each(|(checker, what)| self.run.accuse(checker, what));
+            if self.run.tasks.verdicts > 0 {
+                let what = format!("{} verdicts were made", self.run.tasks.verdicts);
+                self.run.accuse(Checker::NoVerdicts, what);
+            }
+            let state = self
+                .core()
+                .filter_map(|(_, node)| node)
+                .map(|node| node.ledger.finalized())
+                .max_by_key(|state| state.height());
+            let down = state.map_or(0, |state| state.validators_unresponsive().count());
+            if down > world.plan.left_down.len() {
+                let what =
+                    format!("{down} nodes are unresponsive in the end, and {} are down", world.plan.left_down.len());
+                self.run.accuse(Checker::EveryoneIsBack, what);
+            }
         }
         for side in &self.sides {
             for (from, to) in side.oracle.blocked().await.unwrap_or_default() {
@@ -732,6 +770,10 @@ fn misses(snapshot: &Snapshot, lost_beyond_f: bool) -> Option<String> {
         }
         Some(_) => None,
     }
+}
+
+fn afflict(illness: Illness, lasts: Duration) -> Affliction {
+    Affliction { illness, ttl_ms: milliseconds(lasts), ..Affliction::default() }
 }
 
 fn describe(name: &str, node: &Node) -> String {

@@ -4,8 +4,9 @@
 //! for the report; the verdicts are those of `tasks`, which has rules of its own and looks at every state on the way.
 
 use crate::{
-    TaskReport,
+    Checker, TaskReport,
     tasks::{Held, misleased},
+    verdicts::Court,
     world::World,
 };
 use ledger::{Block, BlockError, Kind, NodeId, State, Task, TaskNumber, TaskState, Token, Turn};
@@ -15,7 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 const GAP_MS_MIN: u64 = 1_000;
 
 /// Counts what the blocks of one node say, and gives what is wrong with the leases after any of them.
-pub(crate) fn tally<'a>(world: &World, blocks: impl Iterator<Item = &'a Block>) -> (TaskReport, Vec<String>) {
+pub(crate) fn tally<'a>(
+    world: &World,
+    blocks: impl Iterator<Item = &'a Block>,
+) -> (TaskReport, Vec<(Checker, String)>) {
     let mut tally = Tally {
         state: State::genesis(&world.genesis),
         leases: BTreeMap::new(),
@@ -24,14 +28,18 @@ pub(crate) fn tally<'a>(world: &World, blocks: impl Iterator<Item = &'a Block>) 
         report: TaskReport::default(),
     };
     let mut wrong = Vec::new();
+    let mut court = Court::new(world.genesis.validators.len(), world.genesis.timestamp_ms);
     for block in blocks {
         if let Err(problem) = tally.block(block) {
-            wrong.push(format!("the blocks cannot be executed again: {problem}"));
+            wrong.push((Checker::Tasks, format!("the blocks cannot be executed again: {problem}")));
             break;
         }
-        let leases = misleased(world, &Held::of(&tally.state));
-        wrong.extend(leases.into_iter().map(|what| format!("after block {}, {what}", block.height)));
+        let leases = misleased(world, &Held::of(&tally.state)).into_iter().map(|what| (Checker::Tasks, what));
+        let verdicts = court.follow(block, &tally.state).into_iter().map(|what| (Checker::Verdicts, what));
+        let after = |(checker, what)| (checker, format!("after block {}, {what}", block.height));
+        wrong.extend(leases.chain(verdicts).map(after));
     }
+    tally.report.verdicts = court.verdicts;
     let (counts, report) = (tally.state.task_counts(), tally.report);
     let open = counts.pending + counts.leased;
     let known = open + counts.done + counts.failed + counts.cancelled;

@@ -117,6 +117,42 @@ fn a_halt_takes_no_lease_from_a_validator_that_is_still_at_work() {
 }
 
 #[test]
+fn a_validator_that_crashes_is_found_out_its_tasks_move_and_it_says_itself_that_it_is_back() {
+    for report in check("crash-verdict", 1..=3) {
+        assert_eq!(report.tasks.verdicts, 1, "{report:#?}");
+        check_all_finished(&report);
+    }
+}
+
+#[test]
+fn as_many_as_may_lie_have_nobody_found_unresponsive() {
+    check("false-accuser", 1..=3);
+}
+
+#[test]
+fn a_validator_that_does_no_work_is_found_out_and_is_back_when_it_works() {
+    for report in check("wedged-executor", 1..=3) {
+        assert!(report.tasks.verdicts > 0 && report.tasks.evicted > 0, "{report:#?}");
+        check_all_finished(&report);
+    }
+}
+
+#[test]
+fn a_validator_whose_disk_is_far_slower_than_the_others_is_found_out() {
+    for report in check("slow-disk", 1..=3) {
+        assert!(report.tasks.verdicts > 0, "{report:#?}");
+    }
+}
+
+#[test]
+fn a_validator_that_crashes_again_and_again_gets_no_task_lost_and_none_done_twice() {
+    for report in check("flapping", 1..=3) {
+        assert!(report.tasks.verdicts > 1, "{report:#?}");
+        check_all_finished(&report);
+    }
+}
+
+#[test]
 fn tasks_are_forgotten_a_while_after_they_were_finished_and_never_before() {
     for report in check("forgotten-tasks", 1..=2) {
         assert!(report.tasks.forgotten > 50, "{report:#?}");

@@ -93,9 +93,15 @@ pub(crate) enum Verb {
     Why,
     /// The validators as one of them sees them, unreachable ones included.
     Nodes {
-        /// Only this one.
+        /// Only this one, with why it stands as it does and what came before.
         name: Option<String>,
     },
+    /// How the tasks are spread over the validators, and how much capacity they ask for.
+    Balance,
+    /// Have the validator finish what it has and take no more tasks. Needs its token.
+    Drain,
+    /// Have a drained validator take tasks again. Needs its token.
+    Undrain,
     /// Tasks: work that the validators do.
     #[command(subcommand)]
     Tasks(Tasks),
@@ -274,6 +280,41 @@ pub(crate) enum Fault {
         /// Only the second group stops hearing the first.
         #[arg(long)]
         one_way: bool,
+        #[command(flatten)]
+        ttl: Ttl,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// Hang up the executors of validators: they vote, and do no work.
+    Wedge {
+        /// Names such as n3.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        ttl: Ttl,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// Make the disks of validators slow.
+    SlowDisk {
+        /// Names such as n3.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        /// How much longer each write of the vote guard takes.
+        #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = parse_duration)]
+        delay: Duration,
+        #[command(flatten)]
+        ttl: Ttl,
+        #[command(flatten)]
+        held: Held,
+    },
+    /// Have validators say on the chain that another one is not there.
+    Accuse {
+        /// Of whom, such as n0.
+        about: String,
+        /// Who says so, such as n5 n6.
+        #[arg(long = "by", required = true, num_args = 1.., value_name = "NODE")]
+        nodes: Vec<String>,
         #[command(flatten)]
         ttl: Ttl,
         #[command(flatten)]

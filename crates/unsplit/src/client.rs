@@ -3,8 +3,8 @@
 use std::{error::Error as _, path::Path, time::Duration};
 
 use api::{
-    AccountView, BlockView, Cut, CutRequest, Healed, Nodes, Problem, Snapshot, Status, Submitted, SubmittedTask,
-    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, Why,
+    AccountView, Affliction, BalanceView, BlockView, Cut, CutRequest, Healed, NodeView, Nodes, Problem, Snapshot,
+    Status, Submitted, SubmittedTask, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, Why,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -105,6 +105,19 @@ impl Client {
         self.get("nodes").await
     }
 
+    pub(crate) async fn node(&self, name: &str) -> Result<NodeView, Trouble> {
+        self.get(&format!("nodes/{name}")).await
+    }
+
+    pub(crate) async fn balance(&self) -> Result<BalanceView, Trouble> {
+        self.get("balance").await
+    }
+
+    /// Has the validator take no more tasks, or take them again.
+    pub(crate) async fn drain(&self, drained: bool) -> Result<TransactionStatus, Trouble> {
+        self.send(self.request(Method::POST, if drained { "drain" } else { "undrain" })).await
+    }
+
     pub(crate) async fn block(&self, at: &str) -> Result<BlockView, Trouble> {
         self.get(&format!("blocks/{at}")).await
     }
@@ -157,6 +170,14 @@ impl Client {
 
     pub(crate) async fn cut(&self, cut: &CutRequest) -> Result<Cut, Trouble> {
         self.send(self.request(Method::POST, "devnet/cuts").json(cut)).await
+    }
+
+    pub(crate) async fn afflict(&self, affliction: &Affliction) -> Result<Affliction, Trouble> {
+        self.send(self.request(Method::POST, "devnet/ailments").json(affliction)).await
+    }
+
+    pub(crate) async fn cure(&self) -> Result<Healed, Trouble> {
+        self.send(self.request(Method::DELETE, "devnet/ailments")).await
     }
 
     pub(crate) async fn heal(&self, id: u64) -> Result<Healed, Trouble> {

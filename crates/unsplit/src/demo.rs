@@ -4,10 +4,13 @@
 //! - `load`, `book`: the clients, and what they know
 //! - `audit`: the check at the end, on every validator
 //! - `work`: what became of its tasks
+//! - `health`, `illness`: who was found gone or ill, and the acts about that
 //! - `verdict`: the table and the document
 
 mod audit;
 mod book;
+mod health;
+mod illness;
 mod load;
 mod storm;
 mod verdict;

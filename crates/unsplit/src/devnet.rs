@@ -24,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use api::{Affliction, Illness};
 use ledger::{faults, quorum};
 use serde::Serialize;
 use tokio::{
@@ -78,8 +79,26 @@ fn fault_request(fault: Fault) -> (Held, Request) {
         Fault::Partition { groups, one_way, ttl, held } => {
             (held, Request::Partition { groups, one_way, for_ms: ms(ttl.duration) })
         }
+        Fault::Wedge { nodes, ttl, held } => {
+            let affliction = ill(Illness::WedgedExecutor, ttl.duration);
+            (held, Request::Afflict { nodes, affliction })
+        }
+        Fault::SlowDisk { nodes, delay, ttl, held } => {
+            let affliction = Affliction { delay_ms: ms(delay), ..ill(Illness::SlowDisk, ttl.duration) };
+            (held, Request::Afflict { nodes, affliction })
+        }
+        Fault::Accuse { about, nodes, ttl, held } => {
+            let affliction = Affliction { node: Some(about), ..ill(Illness::FalseAccuser, ttl.duration) };
+            (held, Request::Afflict { nodes, affliction })
+        }
         Fault::Isolate { node, ttl, held } => (held, Request::Isolate { node, for_ms: ms(ttl.duration) }),
     }
+}
+
+/// An ailment that lasts so long.
+pub(crate) fn ill(illness: Illness, lasts: Duration) -> Affliction {
+    let ttl_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+    Affliction { illness, ttl_ms, ..Affliction::default() }
 }
 
 fn fault_id(text: &str) -> Result<Option<u64>, Failure> {

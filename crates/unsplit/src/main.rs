@@ -6,6 +6,7 @@
 //! - `signals`: what asks a process to end
 //! - `client`: one validator, over HTTP
 //! - `status`, `blocks`, `tx`: what a running validator says
+//! - `nodes`: who validates, how they stand and why
 //! - `tasks`: work for the validators, and what came of it
 //! - `events`: what happens, as it happens
 //! - `node`: one validator on this machine
@@ -27,6 +28,7 @@ mod failure;
 mod files;
 mod keys;
 mod node;
+mod nodes;
 mod output;
 mod signals;
 mod sim;
@@ -84,7 +86,10 @@ async fn run_client(
         Verb::Devnet(verb) => devnet::run(verb, output).await,
         Verb::Status(verb) => status::status(&verb, global, output).await,
         Verb::Why => status::why(global, output).await,
-        Verb::Nodes { name } => status::nodes(name.as_deref(), global, output).await,
+        Verb::Nodes { name } => nodes::show(name.as_deref(), global, output).await,
+        Verb::Balance => nodes::balance(global, output).await,
+        Verb::Drain => nodes::drain(true, global, output).await,
+        Verb::Undrain => nodes::drain(false, global, output).await,
         Verb::Tasks(verb) => tasks::run(verb, global, output).await,
         Verb::Events(verb) => events::run(&verb, global, output).await,
         Verb::Tx(verb) => tx::run(verb, global, output).await,

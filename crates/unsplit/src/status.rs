@@ -1,13 +1,14 @@
 //! How is it, and why? One validator's answer; validators it does not hear are rows too.
 
-use api::{Duty, Finality, NodeRow, Nodes, Snapshot, TaskCounts, Why};
+use api::{Duty, Finality, Snapshot, TaskCounts, Why};
 use jiff::Timestamp;
 
 use crate::{
     cli::{Check, Global, Status},
     client::Client,
     failure::{Exit, Failure, listed},
-    output::{Output, counted, table},
+    nodes,
+    output::{Output, counted},
 };
 
 pub(crate) async fn status(verb: &Status, global: &Global, output: Output) -> Result<Exit, Failure> {
@@ -33,26 +34,6 @@ pub(crate) async fn status(verb: &Status, global: &Global, output: Output) -> Re
 pub(crate) async fn why(global: &Global, output: Output) -> Result<Exit, Failure> {
     let why = Client::of(global)?.why().await?;
     output.data(&explanation(&why), &why);
-    Ok(Exit::Ok)
-}
-
-pub(crate) async fn nodes(name: Option<&str>, global: &Global, output: Output) -> Result<Exit, Failure> {
-    let all = Client::of(global)?.nodes().await?;
-    let nodes = match name {
-        None => all,
-        Some(name) => {
-            let known = listed(all.nodes.iter().map(|node| &node.name));
-            let found: Vec<NodeRow> = all.nodes.into_iter().filter(|node| node.name == name).collect();
-            if found.is_empty() {
-                return Err(Failure::not_found(
-                    format!("no validator is called {name:?}"),
-                    format!("there are {known}"),
-                ));
-            }
-            Nodes { schema: all.schema, nodes: found }
-        }
-    };
-    output.data(&node_table(&nodes.nodes), &nodes);
     Ok(Exit::Ok)
 }
 
@@ -115,7 +96,7 @@ fn screen(snapshot: &Snapshot) -> String {
         counted(status.mempool_bytes, "byte"),
         span(status.uptime_ms),
         task_line(status.tasks),
-        node_table(&snapshot.nodes),
+        nodes::table(&snapshot.nodes),
         explanation(&snapshot.why),
     )
 }
@@ -135,36 +116,6 @@ pub(crate) fn finality_word(finality: Finality) -> &'static str {
     }
 }
 
-fn node_table(nodes: &[NodeRow]) -> String {
-    let rows = nodes.iter().map(|node| {
-        let heard = match (node.me, node.reachable, node.silent_ms) {
-            (true, _, _) => "me".to_owned(),
-            (false, true, _) => "heard".to_owned(),
-            (false, false, Some(silent)) => format!("silent {}", span(silent)),
-            (false, false, None) => "never heard".to_owned(),
-        };
-        let duty = node.duty.map(|duty| match duty {
-            Duty::Voting => "voting".to_owned(),
-            Duty::Observing => "observing".to_owned(),
-        });
-        let (duty, height) = (present(node, duty), present(node, node.height.map(|height| height.to_string())));
-        // That it is silent has its own column.
-        let problem = node.problem.clone().filter(|problem| problem != "silent").unwrap_or_default();
-        let leases = node.leases.to_string();
-        vec![node.name.clone(), heard, duty, height, leases, node.region.clone(), node.address.clone(), problem]
-    });
-    table(&["node", "heard", "duty", "height", "leases", "region", "address", ""], rows)
-}
-
-/// What a silent validator said last is not how it is now, and what it never said is unknown.
-fn present(node: &NodeRow, said: Option<String>) -> String {
-    match said {
-        None => "?".into(),
-        Some(said) if node.me || node.reachable => said,
-        Some(said) => format!("was {said}"),
-    }
-}
-
 fn explanation(why: &Why) -> String {
     let mut lines = vec![why.sentence.clone()];
     for missing in &why.missing {
@@ -179,7 +130,7 @@ fn explanation(why: &Why) -> String {
 }
 
 /// `16:20:07 UTC`, as in the logs.
-fn clock(ms: u64) -> Option<String> {
+pub(crate) fn clock(ms: u64) -> Option<String> {
     let time = Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?;
     Some(time.strftime("%H:%M:%S UTC").to_string())
 }
@@ -228,24 +179,10 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_heard_is_a_row() {
-        let me = NodeRow { name: "n0".into(), me: true, height: Some(17), ..NodeRow::default() };
-        let (silent_ms, problem) = (Some(14_000), Some("silent".to_owned()));
-        let lost = NodeRow { name: "n1".into(), silent_ms, problem, height: Some(9), ..NodeRow::default() };
-        let never = NodeRow { name: "n2".into(), ..NodeRow::default() };
-        let text = node_table(&[me, lost, never]);
-        assert!(text.contains("silent 14 s") && text.contains("never heard"), "{text}");
-        assert!(text.contains("was 9") && text.matches("silent").count() == 1, "{text}");
-        assert_eq!(text.lines().count(), 4);
-    }
-
-    #[test]
     fn tasks_are_counted_where_they_stand() {
         let tasks = TaskCounts { pending: 1, leased: 2, done: 3, failed: 4, cancelled: 0 };
         assert_eq!(task_line(tasks), "tasks 1 pending, 2 leased, 3 done, 4 failed");
         assert!(task_line(TaskCounts { cancelled: 5, ..tasks }).ends_with("4 failed, 5 cancelled"));
-        let busy = NodeRow { name: "n0".into(), leases: 64, ..NodeRow::default() };
-        assert!(node_table(&[busy]).ends_with(" 64"), "the rest of the row is empty");
     }
 
     #[test]

@@ -61,6 +61,15 @@ pub(super) async fn afflict(
     Ok((StatusCode::CREATED, Json(affliction)).into_response())
 }
 
+/// Makes this validator well again.
+#[utoipa::path(delete, path = "/api/v1/devnet/ailments", tag = "devnet",
+    security(("token" = [])),
+    responses((status = 200, description = "Nothing ails it by injection.", body = Healed), Commanded)
+)]
+pub(super) async fn cure(State(window): State<Arc<Window>>) -> Result<Json<Healed>, Problem> {
+    Ok(Json(answer(window.ask(|reply| Request::Cure { reply }).await?)))
+}
+
 /// The cuts that are in force.
 #[utoipa::path(get, path = "/api/v1/devnet/cuts", tag = "devnet",
     security(("token" = [])),
@@ -71,7 +80,7 @@ pub(super) async fn cuts(State(window): State<Arc<Window>>) -> Result<Json<Cuts>
     Ok(Json(Cuts { schema: "unsplit.cuts/1".to_string(), cuts }))
 }
 
-/// Ends every cut, and every ailment.
+/// Ends every cut.
 #[utoipa::path(delete, path = "/api/v1/devnet/cuts", tag = "devnet",
     security(("token" = [])),
     responses((status = 200, description = "None is in force.", body = Healed), Commanded)

@@ -16,7 +16,7 @@ const ADDRESSES: [(&str, &[&str]); 23] = [
     ("/api/v1/accounts/{id}", &["get"]),
     ("/api/v1/balance", &["get"]),
     ("/api/v1/blocks/{at}", &["get"]),
-    ("/api/v1/devnet/ailments", &["post"]),
+    ("/api/v1/devnet/ailments", &["delete", "post"]),
     ("/api/v1/devnet/cuts", &["delete", "get", "post"]),
     ("/api/v1/devnet/cuts/{id}", &["delete"]),
     ("/api/v1/drain", &["post"]),

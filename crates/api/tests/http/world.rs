@@ -239,6 +239,7 @@ fn answer(request: Request, transactions: &mut BTreeMap<[u8; 32], TransactionSta
             drop(reply.send(BalanceView { schema: "unsplit.balance/1".into(), ..BalanceView::default() }));
         }
         Request::Afflict { affliction, reply } => drop(reply.send(Ok(affliction))),
+        Request::Cure { reply } => drop(reply.send(1)),
         Request::Cut { request, reply } => {
             let cut = Cut { id: 3, inbound: request.inbound, outbound: request.outbound, remaining_ms: request.ttl_ms };
             let _ = reply.send(Ok(cut));

@@ -11,7 +11,10 @@ use std::{
 use api::BlockView;
 use ledger::{Amount, ChainId, Encode as _, Height, Kind, Nonce, SecretKey, Transaction};
 
-use super::work::{Work, Workload};
+use super::{
+    health::Health,
+    work::{Work, Workload},
+};
 use crate::testnet::now_ms;
 
 /// A transfer that so many blocks in a row leave out is handed in again. At the usual pace that is a second; while
@@ -48,6 +51,7 @@ pub(crate) struct Book {
     task_every: u64,
     workload: Workload,
     pub(crate) work: Work,
+    pub(crate) health: Health,
 }
 
 struct Account {
@@ -126,6 +130,7 @@ impl Book {
             task_every,
             workload: Workload::new(),
             work: Work::default(),
+            health: Health::default(),
         }
     }
 

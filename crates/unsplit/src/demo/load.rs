@@ -105,7 +105,11 @@ impl Load {
                 }
                 match event(&line).map(|event| event.kind) {
                     Some(EventKind::Finalized { height, .. }) => self.reached(node, height),
-                    Some(kind) => self.book().work.heard(&kind, Instant::now()),
+                    Some(kind) => {
+                        let (mut book, now) = (self.book(), Instant::now());
+                        book.work.heard(&kind, now);
+                        book.health.heard(node, &kind, now);
+                    }
                     None => {}
                 }
                 line.clear();

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use api::Affliction;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -41,6 +42,8 @@ pub(crate) enum Request {
     Partition { groups: String, one_way: bool, for_ms: u64 },
     /// Cut every link of one.
     Isolate { node: String, for_ms: u64 },
+    /// Make these ill.
+    Afflict { nodes: Vec<String>, affliction: Affliction },
     /// End a fault; all if absent.
     Heal { id: Option<u64> },
 }

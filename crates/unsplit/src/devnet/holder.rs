@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::CutRequest;
+use api::{Affliction, CutRequest, Illness};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{UnixListener, UnixStream},
@@ -64,6 +64,8 @@ enum Kind {
     /// Lets these go on when it ends.
     Pause(Vec<usize>),
     Cuts(Vec<Cut>),
+    /// These end by themselves in the validators.
+    Illness(Vec<usize>),
 }
 
 /// What one validator is to drop, and whether it knows.
@@ -183,6 +185,7 @@ impl Holder {
                 let others = self.everyone().into_iter().filter(|&other| other != node).collect();
                 self.partition(&[vec![node], others], false, fault_ttl(for_ms)?).await
             }
+            Request::Afflict { nodes, affliction } => self.afflict(&self.find_all(&nodes)?, &affliction).await,
             Request::Heal { id } => self.heal(id).await,
         }
     }
@@ -231,7 +234,7 @@ impl Holder {
         Ok(done)
     }
 
-    fn pause(&mut self, nodes: &[usize], ttl: Duration) -> Result<String, Failure> {
+    pub(crate) fn pause(&mut self, nodes: &[usize], ttl: Duration) -> Result<String, Failure> {
         if let Some(&node) = nodes.iter().find(|&&node| !self.fleet.nodes[node].is_up()) {
             let message = format!("{} does not run", self.list(&[node]));
             return Err(Failure::refused(message, format!("start it: {}", self.restart_command(&[node]))));
@@ -258,6 +261,21 @@ impl Holder {
         self.post_cuts().await;
         let untold = self.untold();
         Ok(if untold.is_empty() { done } else { format!("{done}; {} will be told once up", self.list(&untold)) })
+    }
+
+    /// Makes validators ill. They forget it when they are restarted.
+    pub(crate) async fn afflict(&mut self, nodes: &[usize], affliction: &Affliction) -> Result<String, Failure> {
+        let ttl = fault_ttl(affliction.ttl_ms)?;
+        for &node in nodes {
+            self.fleet.nodes[node].client.afflict(affliction).await?;
+        }
+        let who = self.list(nodes);
+        let text = match affliction.illness {
+            Illness::WedgedExecutor => format!("{who} do no work"),
+            Illness::SlowDisk => format!("the disks of {who} take {} ms longer", affliction.delay_ms),
+            Illness::FalseAccuser => format!("{who} accuse {} falsely", affliction.node.as_deref().unwrap_or("nobody")),
+        };
+        Ok(self.inject(text, Kind::Illness(nodes.to_vec()), ttl))
     }
 
     fn inject(&mut self, text: String, kind: Kind, ttl: Duration) -> String {
@@ -294,6 +312,12 @@ impl Holder {
                     }
                 }
                 Kind::Pause(nodes) => nodes.into_iter().for_each(|node| self.fleet.nodes[node].resume()),
+                Kind::Illness(nodes) => {
+                    for node in nodes {
+                        let client = self.fleet.nodes[node].client.clone();
+                        healing.spawn(async move { client.cure().await });
+                    }
+                }
                 Kind::Cuts(cuts) => {
                     for cut in cuts {
                         let Some(id) = cut.posted else { continue };
@@ -402,7 +426,7 @@ impl Fault {
     fn spares(&mut self, nodes: &[usize]) -> bool {
         match &mut self.kind {
             Kind::Cuts(_) => true,
-            Kind::Crash(mine) | Kind::Pause(mine) => {
+            Kind::Crash(mine) | Kind::Pause(mine) | Kind::Illness(mine) => {
                 mine.retain(|node| !nodes.contains(node));
                 !mine.is_empty()
             }

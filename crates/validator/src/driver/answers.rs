@@ -48,6 +48,7 @@ where
             Request::Drain { drained, reply } => drop(reply.send(self.set_drained(drained))),
             Request::Balance { reply } => drop(reply.send(self.balance())),
             Request::Afflict { affliction, reply } => drop(reply.send(self.afflict(affliction))),
+            Request::Cure { reply } => drop(reply.send(self.cure())),
             Request::Cut { request, reply } => drop(reply.send(self.cut(&request))),
             Request::Cuts { reply } => drop(reply.send(self.cuts())),
             Request::Heal { id, reply } => drop(reply.send(self.heal(id))),
@@ -176,14 +177,13 @@ where
         api::Cut { id, inbound: names(&cut.inbound), outbound: names(&cut.outbound), remaining_ms }
     }
 
-    fn heal(&mut self, id: Option<u64>) -> usize {
-        let cured = if id.is_none() { self.cure() } else { 0 };
+    fn heal(&self, id: Option<u64>) -> usize {
         let now_ms = milliseconds(self.context.current());
         let healed = self.parts.boundary.heal(id);
         for (_, cut) in &healed {
             self.parts.events.push(now_ms, EventKind::FaultEnded { fault: describe(&self.settings.roster, cut) });
         }
-        healed.len() + cured
+        healed.len()
     }
 
     /// Everything that is shown, at one moment.

@@ -1,0 +1,127 @@
+//! Who is held to be unresponsive, by whom, and is that what the chain makes of it?
+//!
+//! Written from the rules and not from the ledger: it reads what validators say off the blocks, counts, and compares with
+//! what the state says after each block.
+
+use ledger::{Block, Kind, NodeId, Phase, Reason, State, TaskNumber, TaskState, Turn};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A statement stands for so long, in milliseconds of lease time.
+const STANDS_MS: u64 = 600_000;
+
+/// Of a gap between two blocks so much counts, in milliseconds.
+const GAP_MS_MAX: u64 = 1_000;
+
+/// What was said and stands, and who was found unresponsive for what.
+pub(crate) struct Court {
+    faults: usize,
+    /// Lease time and block time.
+    now: (u64, u64),
+    /// Of whom, by whom: until when it stands.
+    said: BTreeMap<NodeId, BTreeMap<NodeId, u64>>,
+    down: BTreeMap<NodeId, Reason>,
+    pub(crate) verdicts: u64,
+}
+
+impl Court {
+    pub(crate) const fn new(validators: usize, start_ms: u64) -> Self {
+        let faults = (validators - 1) / 3;
+        Self { faults, now: (start_ms, start_ms), said: BTreeMap::new(), down: BTreeMap::new(), verdicts: 0 }
+    }
+
+    /// Follows one block, and says what is wrong with the state after it.
+    pub(crate) fn follow(&mut self, block: &Block, state: &State) -> Vec<String> {
+        let gap = (block.timestamp.0 - self.now.1).min(GAP_MS_MAX);
+        self.now = (self.now.0 + gap, block.timestamp.0);
+        let spoke = self.listen(block);
+        self.said.values_mut().for_each(|accusers| accusers.retain(|_, until| *until >= self.now.0));
+        let mut wrong = self.judge_falls(state);
+        wrong.extend(self.judge_returns(state, &spoke));
+        wrong.extend(self.judge_leases(state));
+        wrong
+    }
+
+    /// Takes in what is said, and gives who said of itself that it is there.
+    fn listen(&mut self, block: &Block) -> BTreeSet<NodeId> {
+        let mut spoke = BTreeSet::new();
+        for transaction in &block.transactions {
+            match &transaction.kind {
+                Kind::Suspect { node, .. } => {
+                    let until = self.now.0 + STANDS_MS;
+                    self.said.entry(*node).or_default().insert(transaction.account, until);
+                }
+                Kind::Withdraw { node, .. } => {
+                    self.said.entry(*node).or_default().remove(&transaction.account);
+                }
+                Kind::Alive { .. } => {
+                    // It clears what was said until then.
+                    self.said.remove(&transaction.account);
+                    spoke.insert(transaction.account);
+                }
+                Kind::Transfer { .. }
+                | Kind::SubmitTask(_)
+                | Kind::CancelTask { .. }
+                | Kind::CompleteTask { .. }
+                | Kind::DeclineTask { .. }
+                | Kind::RenewLease { .. }
+                | Kind::Drain { .. }
+                | Kind::Undrain { .. } => {}
+            }
+        }
+        spoke
+    }
+
+    fn accusers(&self, node: &NodeId) -> usize {
+        self.said.get(node).map_or(0, BTreeMap::len)
+    }
+
+    fn judge_falls(&mut self, state: &State) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let fell = state.verdict_changes().iter().filter_map(|(node, change)| match &change.turn {
+            Turn::Unresponsive(verdict) => Some((*node, verdict.reason)),
+            Turn::Trial | Turn::Active | Turn::Drained | Turn::Undrained => None,
+        });
+        let fell: BTreeMap<NodeId, Reason> = fell.collect();
+        for node in fell.keys().filter(|node| self.accusers(node) <= self.faults) {
+            wrong.push(format!("{node} fell on the word of {}, f is {}", self.accusers(node), self.faults));
+        }
+        for (node, accusers) in &self.said {
+            if accusers.len() > self.faults && !self.down.contains_key(node) && !fell.contains_key(node) {
+                wrong.push(format!("{} validators accuse {node}, and it stands", accusers.len()));
+            }
+        }
+        self.verdicts += fell.len() as u64;
+        self.down.extend(fell);
+        wrong
+    }
+
+    fn judge_returns(&mut self, state: &State, spoke: &BTreeSet<NodeId>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let down = |node: &NodeId| state.standing(node).is_some_and(|it| it.status.phase() == Phase::Unresponsive);
+        let (still, back): (Vec<_>, Vec<_>) =
+            self.down.iter().map(|(node, reason)| (*node, *reason)).partition(|(node, _)| down(node));
+        for (node, reason) in &back {
+            let by_word = matches!(reason, Reason::Link | Reason::Process | Reason::Consensus);
+            if by_word && !spoke.contains(node) {
+                wrong.push(format!("{node} is back and did not say so"));
+            }
+            if !by_word && self.accusers(node) > self.faults {
+                wrong.push(format!("{node} is back, and {} hold that it is not", self.accusers(node)));
+            }
+        }
+        self.down = still.into_iter().collect();
+        if !state.validators_unresponsive().eq(self.down.keys().copied()) {
+            wrong.push("the state names others as unresponsive".into());
+        }
+        wrong
+    }
+
+    fn judge_leases(&self, state: &State) -> Option<String> {
+        let held = |task: &ledger::Task| match &task.state {
+            TaskState::Leased(lease) => self.down.contains_key(&lease.holder),
+            TaskState::Pending | TaskState::Done(_) | TaskState::Failed { .. } | TaskState::Cancelled { .. } => false,
+        };
+        let wrong = state.tasks_from(TaskNumber(0)).find(held)?;
+        Some(format!("task {} is leased to a validator that is unresponsive", wrong.number))
+    }
+}

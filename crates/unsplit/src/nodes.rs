@@ -1,0 +1,242 @@
+//! Who validates, how do they stand, and why?
+
+use api::{BalanceView, ChangeView, Duty, LinkView, NodeRow, NodeView, Standing};
+
+use crate::{
+    cli::Global,
+    client::Client,
+    failure::{Exit, Failure, listed},
+    output::{self, Output},
+    status::{clock, span},
+};
+
+/// All validators, or one with why it stands as it does.
+pub(crate) async fn show(name: Option<&str>, global: &Global, output: Output) -> Result<Exit, Failure> {
+    let client = Client::of(global)?;
+    let all = client.nodes().await?;
+    let Some(name) = name else {
+        output.data(&table(&all.nodes), &all);
+        return Ok(Exit::Ok);
+    };
+    if all.nodes.iter().all(|node| node.name != name) {
+        let known = listed(all.nodes.iter().map(|node| &node.name));
+        return Err(Failure::not_found(format!("no validator is called {name:?}"), format!("there are {known}")));
+    }
+    let node = client.node(name).await?;
+    output.data(&page(&node), &node);
+    Ok(Exit::Ok)
+}
+
+/// Has the validator take no more tasks, or take them again.
+pub(crate) async fn drain(drained: bool, global: &Global, output: Output) -> Result<Exit, Failure> {
+    let client = Client::of(global)?;
+    let status = client.drain(drained).await?;
+    let name = client.snapshot().await?.status.name;
+    let words = if drained {
+        format!(
+            "{name} finishes what it has and takes nothing more once {} is final; see: unsplit nodes {name}",
+            status.id
+        )
+    } else {
+        format!("{name} takes tasks again once {} is final; see: unsplit nodes {name}", status.id)
+    };
+    output.data(&words, &status);
+    Ok(Exit::Ok)
+}
+
+/// How the work is spread.
+pub(crate) async fn balance(global: &Global, output: Output) -> Result<Exit, Failure> {
+    let balance = Client::of(global)?.balance().await?;
+    output.data(&spread(&balance), &balance);
+    Ok(Exit::Ok)
+}
+
+/// A line for each validator.
+pub(crate) fn table(nodes: &[NodeRow]) -> String {
+    let rows = nodes.iter().map(|node| {
+        let duty = node.duty.map(|duty| match duty {
+            Duty::Voting => "voting".to_owned(),
+            Duty::Observing => "observing".to_owned(),
+        });
+        let (duty, height) = (present(node, duty), present(node, node.height.map(|height| height.to_string())));
+        let standing = standing(node);
+        let leases = node.leases.to_string();
+        vec![
+            node.name.clone(),
+            heard(node),
+            duty,
+            height,
+            standing,
+            leases,
+            node.region.clone(),
+            node.address.clone(),
+            remarks(node),
+        ]
+    });
+    output::table(&["node", "heard", "duty", "height", "standing", "leases", "region", "address", ""], rows)
+}
+
+fn heard(node: &NodeRow) -> String {
+    match (node.me, node.reachable, node.silent_ms) {
+        (true, _, _) => "me".into(),
+        (false, true, _) if node.link == LinkView::Doubted => "doubted".into(),
+        (false, true, _) => "heard".into(),
+        (false, false, Some(silent)) => format!("silent {}", span(silent)),
+        (false, false, None) => "never heard".into(),
+    }
+}
+
+fn standing(node: &NodeRow) -> String {
+    let standing = match node.standing {
+        Standing::Active => "active".into(),
+        Standing::Unresponsive => format!("unresponsive ({})", node.reason.as_deref().unwrap_or("?")),
+        Standing::Trial => format!("trial, {} left", node.trial_left.unwrap_or(0)),
+    };
+    if node.drained { format!("{standing}, drained") } else { standing }
+}
+
+/// What else there is to say. That it is silent has its own column.
+fn remarks(node: &NodeRow) -> String {
+    let problem = node.problem.clone().filter(|problem| problem != "silent");
+    let suspected = (!node.suspected_by.is_empty()).then(|| format!("suspected by {}", listed(&node.suspected_by)));
+    let ailments = node.ailments.iter().map(|ailment| ailment.measured.clone());
+    problem.into_iter().chain(ailments).chain(suspected).collect::<Vec<_>>().join("; ")
+}
+
+/// What a silent validator said last is not how it is now, and what it never said is unknown.
+fn present(node: &NodeRow, said: Option<String>) -> String {
+    match said {
+        None => "?".into(),
+        Some(said) if node.me || node.reachable => said,
+        Some(said) => format!("was {said}"),
+    }
+}
+
+fn page(view: &NodeView) -> String {
+    let node = &view.node;
+    let mut lines = vec![
+        format!("{} · {} · {} · {}", node.name, standing(node), heard(node), node.address),
+        view.why.clone(),
+        measured(node),
+    ];
+    for suspicion in &view.suspicions {
+        lines.push(format!(
+            "  {} says so since block {}: {}, silent for {} then",
+            suspicion.accuser,
+            suspicion.height,
+            suspicion.reason,
+            span(suspicion.silent_ms)
+        ));
+    }
+    lines.extend(view.dwell_ms.map(|dwell| format!("  the verdict stands for another {} at least", span(dwell))));
+    if view.diverged > 0 {
+        lines.push(format!("  {} suspicions of its own never became a verdict", view.diverged));
+    }
+    if !view.changes.is_empty() {
+        lines.push("changes".into());
+        lines.extend(view.changes.iter().map(change));
+    }
+    lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+}
+
+/// What was measured of it, by this validator and by itself.
+fn measured(node: &NodeRow) -> String {
+    let all = [
+        Some(format!("leases {}", node.leases)),
+        node.rtt_us.map(|us| format!("round trip {:.1} ms", us as f64 / 1_000.0)),
+        node.clock_ahead_ms.map(|ms| format!("clock {ms:+} ms")),
+        node.disk_ms.map(|ms| format!("disk {ms} ms")),
+        node.lag_ms.map(|ms| format!("event loop {ms} ms late")),
+        node.running.map(|running| format!("running {running}")),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+fn change(change: &ChangeView) -> String {
+    let time = clock(change.time_ms).unwrap_or_default();
+    let what = match change.standing {
+        Standing::Active => "active".into(),
+        Standing::Trial => "back, on trial".into(),
+        Standing::Unresponsive => {
+            let event = if change.network_event { ", the network's doing" } else { "" };
+            format!("unresponsive ({}) by {}{event}", change.reason.as_deref().unwrap_or("?"), listed(&change.accusers))
+        }
+    };
+    format!("  {time}  block {}  {what}", change.height)
+}
+
+fn spread(balance: &BalanceView) -> String {
+    let rows = balance.loads.iter().map(|load| {
+        let open = if load.open { "" } else { "takes none" };
+        let (leases, units, capacity) = (load.leases.to_string(), load.units.to_string(), load.capacity.to_string());
+        vec![load.node.clone(), leases, units, capacity, permille(load.reputation.into()), open.to_owned()]
+    });
+    let table = output::table(&["node", "leases", "units", "capacity", "reputation", ""], rows);
+    let oldest = balance.oldest_pending_ms.map(|ms| format!(", the oldest for {}", span(ms))).unwrap_or_default();
+    format!(
+        "{table}\n{} pending{oldest} · max/mean {} · utilisation {} · capacity {}, desired {}",
+        balance.pending,
+        permille(balance.max_over_mean),
+        permille(balance.utilisation),
+        balance.capacity,
+        balance.desired_capacity
+    )
+}
+
+fn permille(thousandths: u64) -> String {
+    format!("{}.{:03}", thousandths / 1_000, thousandths % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_not_heard_is_a_row() {
+        let me = NodeRow { name: "n0".into(), me: true, height: Some(17), ..NodeRow::default() };
+        let (silent_ms, problem) = (Some(14_000), Some("silent".to_owned()));
+        let lost = NodeRow { name: "n1".into(), silent_ms, problem, height: Some(9), ..NodeRow::default() };
+        let never = NodeRow { name: "n2".into(), ..NodeRow::default() };
+        let text = table(&[me, lost, never]);
+        assert!(text.contains("silent 14 s") && text.contains("never heard"), "{text}");
+        assert!(text.contains("was 9") && text.matches("silent").count() == 1, "{text}");
+        assert_eq!(text.lines().count(), 4);
+    }
+
+    #[test]
+    fn how_a_validator_stands_is_a_column() {
+        let node = |standing| NodeRow { name: "n1".into(), reachable: true, standing, ..NodeRow::default() };
+        let fell = NodeRow { reason: Some("disk".into()), drained: true, ..node(Standing::Unresponsive) };
+        let tried = NodeRow { trial_left: Some(40), suspected_by: vec!["n2".into()], ..node(Standing::Trial) };
+        let text = table(&[node(Standing::Active), fell, tried]);
+        for words in ["active", "unresponsive (disk), drained", "trial, 40 left", "suspected by n2"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let busy = NodeRow { name: "n0".into(), leases: 64, ..NodeRow::default() };
+        assert!(table(&[busy]).ends_with(" 64"), "the rest of the row is empty");
+    }
+
+    #[test]
+    fn a_page_says_why_who_and_what_came_before() {
+        let change = ChangeView {
+            height: 9,
+            standing: Standing::Unresponsive,
+            reason: Some("link".into()),
+            accusers: vec!["n0".into(), "n2".into()],
+            ..ChangeView::default()
+        };
+        let suspicion = api::SuspicionView { accuser: "n0".into(), reason: "link".into(), silent_ms: 1_200, height: 8 };
+        let view = NodeView {
+            why: "because".into(),
+            suspicions: vec![suspicion],
+            changes: vec![change],
+            dwell_ms: Some(1_500),
+            ..NodeView::default()
+        };
+        let text = page(&view);
+        for words in ["because", "n0 says so since block 8: link, silent for 1 s", "stands for another 1 s", "by n0 n2"]
+        {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+    }
+}
