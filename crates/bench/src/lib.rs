@@ -3,11 +3,13 @@
 //! Every figure is measured when the command runs; ratios are against a peer or a bound of the same run. Whatever is
 //! simulated repeats from its seed.
 //!
+//! - `predict`: can failures be foreseen from slow signals?
 //! - `report`: what a benchmark says, for people and for programs
 //! - `random`: numbers from one seed
 
 #![forbid(unsafe_code)]
 
+pub mod predict;
 pub mod random;
 pub mod report;
 
@@ -15,7 +17,10 @@ pub use report::{Cell, Report};
 
 /// What can be measured.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// Foresee failures from slow signals: the sentinel's risk against a baseline and the base rate.
+    Predict(predict::Options),
+}
 
 /// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -32,5 +37,7 @@ pub struct Failure {
 /// # Errors
 /// See [`Failure`].
 pub fn run(verb: &Verb) -> Result<Report, Failure> {
-    match *verb {}
+    match verb {
+        Verb::Predict(options) => predict::run(options),
+    }
 }
