@@ -64,12 +64,12 @@ fn trees(samples: &[Sample], seed: u64) -> Result<Trees, String> {
     let rows = matrix(samples, units).ok_or("no samples to fit on")?;
     let failed: Vec<f64> = samples.iter().map(|sample| f64::from(u8::from(sample.failed))).collect();
     let parameters = XGRegressorParameters::default()
-        .with_n_estimators(80)
-        .with_max_depth(4)
-        .with_learning_rate(0.1)
-        .with_min_child_weight(50)
+        .with_n_estimators(40)
+        .with_max_depth(3)
+        .with_learning_rate(0.15)
+        .with_min_child_weight(20)
         .with_base_score(0.0)
-        .with_subsample(0.5)
+        .with_subsample(0.1)
         .with_seed(seed);
     Trees::fit(&rows, &failed, parameters).map_err(|error| error.to_string())
 }
