@@ -312,3 +312,6 @@ fn listed(weights: &[f64; SIGNALS]) -> String {
     let ppm: Vec<String> = weights.iter().map(|weight| format!("{:.0}", weight * 1e6)).collect();
     format!("weights in ppm, refitted before {SPLIT_YEAR}: {}; shipped: {WEIGHTS_PPM:?}", ppm.join(" "))
 }
+
+#[cfg(test)]
+mod tests;

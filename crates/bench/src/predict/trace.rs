@@ -255,3 +255,6 @@ fn usual(lines: &[&Line]) -> (Since, Until) {
     lines.iter().for_each(|line| *counts.entry(line.served).or_default() += 1);
     counts.into_iter().max_by_key(|(_, count)| *count).map_or((None, None), |(served, _)| served)
 }
+
+#[cfg(test)]
+mod tests;
