@@ -3,6 +3,7 @@
 //! Every figure is measured when the command runs; ratios are against a peer or a bound of the same run. Whatever is
 //! simulated repeats from its seed.
 //!
+//! - `predict`: can failures be foreseen from slow signals?
 //! - `report`: what a benchmark says, for people and for programs
 //! - `random`: numbers from one seed
 //! - `qos`: how quick can a listener be at a given rate of mistakes, and how close does ours come?
@@ -13,6 +14,7 @@
 
 pub mod mem;
 pub mod qos;
+pub mod predict;
 pub mod random;
 pub mod report;
 pub mod update;
@@ -28,6 +30,8 @@ pub enum Verb {
     Update(update::Options),
     /// Bytes for each node.
     Mem(mem::Options),
+    /// Foresee failures from slow signals: the sentinel's risk against a baseline and the base rate.
+    Predict(predict::Options),
 }
 
 /// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
@@ -49,5 +53,6 @@ pub fn run(verb: &Verb) -> Result<Report, Failure> {
         Verb::Qos(options) => qos::run(options),
         Verb::Update(options) => update::run(options),
         Verb::Mem(options) => mem::run(options),
+        Verb::Predict(options) => predict::run(options),
     }
 }

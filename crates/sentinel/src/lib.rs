@@ -6,6 +6,7 @@
 //! - `health`: who is still there?
 //! - `time`: points on a monotonic clock
 //! - `vitals`: it is there, but is it well?
+//! - `risk`: who is likely to fail soon? advice only
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
@@ -13,4 +14,5 @@
 pub mod health;
 pub mod time;
 pub mod vitals;
+pub mod risk;
 pub mod why;
