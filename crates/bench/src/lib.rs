@@ -3,19 +3,28 @@
 //! Every figure is measured when the command runs; ratios are against a peer or a bound of the same run. Whatever is
 //! simulated repeats from its seed.
 //!
+//! - `assign`: tasks to the least loaded worker
+//! - `redistribute`: tasks of failed workers to others
 //! - `report`: what a benchmark says, for people and for programs
 //! - `random`: numbers from one seed
 
 #![forbid(unsafe_code)]
 
+pub mod assign;
 pub mod random;
+pub mod redistribute;
 pub mod report;
 
 pub use report::{Cell, Report};
 
 /// What can be measured.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// Time and evenness of giving tasks to the least loaded worker, beside other ways.
+    Assign(assign::Options),
+    /// Time to give the tasks of failed workers to others.
+    Redistribute(redistribute::Options),
+}
 
 /// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -32,5 +41,8 @@ pub struct Failure {
 /// # Errors
 /// See [`Failure`].
 pub fn run(verb: &Verb) -> Result<Report, Failure> {
-    match *verb {}
+    match verb {
+        Verb::Assign(options) => assign::run(options),
+        Verb::Redistribute(options) => redistribute::run(options),
+    }
 }

@@ -164,14 +164,16 @@ impl Board {
         Choice::Nobody
     }
 
-    /// A lease of so many units begins on this worker. Whether it has room was asked before.
+    /// A lease of so many units begins on this worker.
     ///
     /// # Panics
-    /// If there is no such worker.
+    /// If there is no such worker, or its window is too small for what it would hold.
     pub fn take(&mut self, index: u32, units: u32) {
         let seat = &mut self.seats[index as usize];
         seat.units += u64::from(units);
         seat.leases += 1;
+        let window = self.lanes[seat.lane as usize].window;
+        assert!(seat.units <= window, "worker {index} would hold {} units of {window}", seat.units);
         self.show(index);
     }
 

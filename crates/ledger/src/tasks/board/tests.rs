@@ -70,15 +70,18 @@ impl World {
 
     /// What `balance` says, looking at everybody of these groups.
     fn expected(&self, units: u32, lost_by: &[u32], groups: u8) -> Choice {
-        let mut workers: BTreeMap<NodeId, Worker> =
-            self.workers.iter().zip(0..).map(|(worker, index)| (id(index), *worker)).collect();
-        self.kept.iter().for_each(|index| workers.entry(id(*index)).and_modify(Worker::keep).or_default().led = NOW);
-        // Who is in no such group is away, as others are: the number of workers decides who leads how often.
-        let closed = self.groups.iter().zip(0..).filter(|(group, _)| groups >> *group & 1 == 0);
-        closed.for_each(|(_, index)| workers.entry(id(index)).or_default().led = Height(0));
-        (0..self.workers.len()).filter(|index| self.workers[*index].led != NOW).for_each(|index| {
-            workers.entry(id(index as u32)).or_default().led = Height(0);
-        });
+        let seen = |(index, worker): (u32, &Worker)| {
+            let mut worker = *worker;
+            if self.kept.contains(&index) {
+                worker.keep();
+            }
+            // Who is in no such group is as good as away.
+            if groups >> self.groups[index as usize] & 1 == 0 {
+                worker.led = Height(0);
+            }
+            (id(index), worker)
+        };
+        let workers: BTreeMap<NodeId, Worker> = (0..).zip(&self.workers).map(seen).collect();
         let lost_by: Vec<NodeId> = lost_by.iter().map(|index| id(*index)).collect();
         match balance::choose(&workers, units, &lost_by, NOW) {
             balance::Choice::Now(id) => Choice::Now(index(&id)),
@@ -256,6 +259,14 @@ fn a_region_is_preferred_by_asking_for_it_first() {
     assert_eq!(board.assign_among(1, |group| group == 1), Some(2));
     assert_eq!(board.assign_among(1, |group| group == 1), None);
     assert_eq!(board.assign(1), Some(0));
+}
+
+#[test]
+#[should_panic(expected = "worker 0 would hold 65 units of 64")]
+fn no_worker_holds_more_than_its_window() {
+    let mut board = Board::new(UNITS_MAX, [(1, 0)]);
+    board.take(0, UNITS_MAX);
+    board.take(0, 1);
 }
 
 #[test]
