@@ -204,7 +204,8 @@ fn check(options: &Options) -> Result<(), Failure> {
 fn rows(mix: Mix, nodes: u32, options: &Options) -> Vec<Vec<Cell>> {
     let weights = mix.weights(nodes);
     let random = Random::new(options.seed);
-    let all = nodes as usize * options.tasks_per_node as usize;
+    // A third of the workers cannot have as few as the others.
+    let all = nodes as usize * options.tasks_per_node as usize + nodes as usize / 3;
     let row = |name: &str, tasks: usize, outcome: &Outcome| -> Vec<Cell> {
         // Fewer tasks say nothing about the spread of all.
         let spread = |spread: Spread| -> [Cell; 2] {
@@ -220,7 +221,7 @@ fn rows(mix: Mix, nodes: u32, options: &Options) -> Vec<Vec<Cell>> {
         row
     };
     let board = Board::new(WINDOW_MAX, weights.iter().map(|weight| (*weight, 0)));
-    let rendezvous_tasks = all.min(Rendezvous::LOOKS_MAX / nodes as usize);
+    let rendezvous_tasks = all.min(Rendezvous::LOOKS_MAX / nodes as usize).max(STRETCH);
     vec![
         row("ours", all, &measure(board, &weights, all, random.clone())),
         row("two choices", all, &measure(TwoChoices::new(&weights, random.part(1)), &weights, all, random.clone())),
@@ -228,7 +229,7 @@ fn rows(mix: Mix, nodes: u32, options: &Options) -> Vec<Vec<Cell>> {
         row(
             "rendezvous",
             rendezvous_tasks,
-            &measure(Rendezvous::new(&weights), &weights, rendezvous_tasks, random.clone()),
+            &measure(Rendezvous::new(&weights), &weights, rendezvous_tasks, random),
         ),
     ]
 }

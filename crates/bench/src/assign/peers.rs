@@ -102,28 +102,27 @@ impl Balancer for BoundedLoads {
 /// rates", 1998), scored by weight as `-weight / ln(hash)` (Schindelhauer, Schomaker, "Weighted distributed hash tables",
 /// 2005, the logarithmic method).
 pub(super) struct Rendezvous {
-    weights: Vec<f64>,
+    /// Weight, and the hash of the index.
+    workers: Vec<(f64, u64)>,
 }
 
 impl Rendezvous {
-    /// Scores computed in one measurement: some seconds.
-    pub(super) const LOOKS_MAX: usize = 200_000_000;
+    /// Scores computed while filling: some seconds.
+    pub(super) const LOOKS_MAX: usize = 100_000_000;
 
     pub(super) fn new(weights: &[u32]) -> Self {
-        Self { weights: weights.iter().copied().map(f64::from).collect() }
-    }
-
-    fn score(&self, task: u64, worker: usize) -> f64 {
-        let unit = Random::new(hash(task) ^ hash(!(worker as u64))).unit();
-        -self.weights[worker] / unit.ln()
+        let worker = |(index, weight): (u64, &u32)| (f64::from(*weight), hash(!index));
+        Self { workers: (0..).zip(weights).map(worker).collect() }
     }
 }
 
 impl Balancer for Rendezvous {
     fn assign(&mut self, task: u64) -> u32 {
-        let scores = (0..self.weights.len()).map(|worker| (self.score(task, worker), worker));
+        let task = hash(task);
+        let score = |(weight, worker): &(f64, u64)| -weight / Random::new(task ^ worker).unit().ln();
+        let scores = self.workers.iter().map(score).zip(0..);
         let best = scores.max_by(|one, other| one.0.total_cmp(&other.0)).expect("there are workers");
-        best.1 as u32
+        best.1
     }
 
     /// It knows nothing of what anybody holds.

@@ -3,14 +3,13 @@
 //! Four validators hold as many tasks each. Three complete theirs, and one says nothing: in one block its leases run out
 //! and go to the others. Signatures are taken on trust, as nothing of this depends on them.
 
-use super::times_of;
+use super::{Start, Took, cells};
 use crate::Cell;
 use ledger::{
     Amount, Block, Claim, Epoch, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Output, PublicKey, SecretKey,
     Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction, View, block,
     tasks::balance::UNITS_MAX, transaction,
 };
-use std::time::Instant;
 
 const VALIDATORS: u8 = 4;
 
@@ -145,11 +144,11 @@ pub(super) fn rows(runs: u32) -> [Vec<Cell>; 2] {
     let mut after = Chain { state: chain.state.clone() };
     for _ in 0..runs {
         let mut state = chain.state.clone();
-        let start = Instant::now();
+        let start = Start::now();
         state.apply_verified(&block, |_| true).expect("a good block");
-        applied.push(start.elapsed());
+        applied.push(start.took());
         state.root();
-        rooted.push(start.elapsed());
+        rooted.push(start.took());
         after = Chain { state };
     }
     // One at a time is all it gets until it answers.
@@ -157,14 +156,14 @@ pub(super) fn rows(runs: u32) -> [Vec<Cell>; 2] {
     assert_eq!(after.state.task_counts().leased, HELD.into());
     let held = (0..VALIDATORS).filter(|seed| *seed != SILENT).map(|seed| after.held_by(seed) as u64);
     let (least, most) = held.fold((u64::MAX, 0), |(least, most), held| (least.min(held), most.max(held)));
-    let row = |name: &str, times: &mut Vec<_>| {
+    let row = |name: &str, times: &[Took]| {
         let mut row: Vec<Cell> = vec![name.into(), u64::from(VALIDATORS).into(), 1u64.into(), u64::from(HELD).into()];
         row.extend([u64::from(HELD).into(), 0u64.into()]);
-        row.extend(times_of(times, HELD as usize));
+        row.extend(cells(times));
         row.push((most - least).into());
         row
     };
-    [row("chain: block", &mut applied), row("chain: block, root", &mut rooted)]
+    [row("chain: block", &applied), row("chain: block, root", &rooted)]
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@
 mod leases;
 mod tournament;
 
-pub use leases::{Evicted, Leases, Moved, Refusal, Slot};
+pub use leases::{Evicted, Leases, Moved, Refusal, Relet, Slot};
 
 use std::collections::BTreeMap;
 use tournament::{NONE, Tournament};
@@ -187,6 +187,18 @@ impl Board {
         seat.units -= u64::from(units);
         seat.leases -= 1;
         self.show(index);
+    }
+
+    /// All leases of this worker end, and it says how many there were.
+    ///
+    /// # Panics
+    /// If there is no such worker.
+    pub fn end_all(&mut self, index: u32) -> u32 {
+        let seat = &mut self.seats[index as usize];
+        seat.units = 0;
+        let leases = std::mem::take(&mut seat.leases);
+        self.show(index);
+        leases
     }
 
     /// The worker takes a share of this weight from now on; what it holds stays.

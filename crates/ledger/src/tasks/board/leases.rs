@@ -55,20 +55,33 @@ pub enum Refusal {
     Nobody,
 }
 
-/// A task that lost its holder and has no other.
+/// A task that lost its holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Evicted {
     /// The task.
     pub task: TaskNumber,
     /// Its units.
     pub units: u32,
+    /// Where its lease was.
+    slot: Slot,
+}
+
+/// A task that has another holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Relet {
+    /// The task.
+    pub task: TaskNumber,
+    /// Where its lease is.
+    pub slot: Slot,
+    /// The index of the worker.
+    pub holder: u32,
 }
 
 /// What became of the leases of failed workers, the oldest task first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// These went to others.
-    pub leased: Vec<(TaskNumber, Slot)>,
+    pub leased: Vec<Relet>,
     /// Nobody has room for these: they are in the table no more.
     pub waiting: Vec<Evicted>,
 }
@@ -128,6 +141,7 @@ impl Leases {
             None => self.leases.push(lease),
         }
         self.link(slot, holder);
+        self.board.take(holder, units);
         Ok(Slot(slot))
     }
 
@@ -155,43 +169,54 @@ impl Leases {
     /// # Panics
     /// If there is no such worker.
     pub fn redistribute(&mut self, failed: &[u32]) -> Moved {
-        let mut moved = Moved::default();
-        for (task, slot) in self.evict(failed) {
-            let units = self.leases[slot as usize].units;
+        let evicted = self.evict(failed);
+        let mut waiting = Vec::new();
+        // All are chosen before any is listed: who is next hangs on the choice before, and what lists touch does not.
+        let choose = |evicted: Evicted| {
+            let Evicted { task, units, slot } = evicted;
             match self.board.choose(units, &[]) {
-                Choice::Now(worker) => {
-                    self.link(slot, worker);
-                    moved.leased.push((task, Slot(slot)));
-                    continue;
+                Choice::Now(holder) => {
+                    self.board.take(holder, units);
+                    return Some(Relet { task, slot, holder });
                 }
                 Choice::Later(worker) => self.board.keep(worker),
                 Choice::Nobody => {}
             }
-            self.free(slot);
-            moved.waiting.push(Evicted { task, units });
-        }
+            waiting.push(evicted);
+            None
+        };
+        let leased: Vec<Relet> = evicted.into_iter().filter_map(choose).collect();
         self.board.release();
-        moved
+        leased.iter().for_each(|Relet { slot, holder, .. }| self.link(slot.0, *holder));
+        waiting.iter().for_each(|Evicted { slot, .. }| self.free(slot.0));
+        Moved { leased, waiting }
     }
 
     /// Takes all leases of these workers from them, and closes them. The oldest task comes first.
-    fn evict(&mut self, failed: &[u32]) -> Vec<(TaskNumber, u32)> {
-        let mut evicted = Vec::new();
+    fn evict(&mut self, failed: &[u32]) -> Vec<Evicted> {
+        let mut count = 0;
         for worker in failed {
             self.board.set_open(*worker, false);
-            let mut slot = std::mem::replace(&mut self.newest[*worker as usize], NIL);
-            while slot != NIL {
-                let Lease { task, units, older, .. } = self.leases[slot as usize];
-                self.board.complete(*worker, units);
-                evicted.push((task, slot));
-                slot = older;
-            }
+            count += self.board.end_all(*worker) as usize;
         }
-        evicted.sort_unstable_by_key(|(task, _)| *task);
+        let heads = failed.iter().map(|worker| std::mem::replace(&mut self.newest[*worker as usize], NIL));
+        let mut slots: Vec<u32> = heads.filter(|slot| *slot != NIL).collect();
+        let mut evicted = Vec::with_capacity(count);
+        // One step along every list at a time, not one list after the other: the steps of a round do not wait for each
+        // other's memory.
+        while !slots.is_empty() {
+            for slot in &mut slots {
+                let lease = &self.leases[*slot as usize];
+                evicted.push(Evicted { task: lease.task, units: lease.units, slot: Slot(*slot) });
+                *slot = lease.older;
+            }
+            slots.retain(|slot| *slot != NIL);
+        }
+        evicted.sort_unstable_by_key(|evicted| evicted.task);
         evicted
     }
 
-    /// Puts a slot at the head of a worker's list, and its units on the board.
+    /// Puts a slot at the head of a worker's list.
     fn link(&mut self, slot: u32, holder: u32) {
         let older = std::mem::replace(&mut self.newest[holder as usize], slot);
         if older != NIL {
@@ -199,7 +224,6 @@ impl Leases {
         }
         let lease = &mut self.leases[slot as usize];
         (lease.holder, lease.older, lease.newer) = (holder, older, NIL);
-        self.board.take(holder, lease.units);
     }
 
     fn free(&mut self, slot: u32) {

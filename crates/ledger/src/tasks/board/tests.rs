@@ -215,15 +215,15 @@ proptest! {
         prop_assert_eq!(&again, &moved, "the same every time");
 
         // Moved or waiting, each once, the oldest first.
-        prop_assert!(moved.leased.is_sorted_by_key(|(task, _)| *task));
+        prop_assert!(moved.leased.is_sorted_by_key(|relet| relet.task));
         prop_assert!(moved.waiting.is_sorted_by_key(|evicted| evicted.task));
-        let mut found: Vec<TaskNumber> = moved.leased.iter().map(|(task, _)| *task).collect();
+        let mut found: Vec<TaskNumber> = moved.leased.iter().map(|relet| relet.task).collect();
         found.extend(moved.waiting.iter().map(|evicted| evicted.task));
         found.sort();
         prop_assert_eq!(found, expected);
-        for (task, slot) in &moved.leased {
+        for Relet { task, slot, holder: given } in &moved.leased {
             let (at, holder) = leases.get(*slot).expect("it is leased");
-            prop_assert!(at == *task && !lost.contains(&holder));
+            prop_assert!(at == *task && holder == *given && !lost.contains(&holder));
         }
         // All lists and the board agree with what there should be.
         let waiting: BTreeSet<TaskNumber> = moved.waiting.iter().map(|evicted| evicted.task).collect();
