@@ -1,6 +1,6 @@
 //! How long does it take to find the least loaded worker, and how even is what comes out?
 //!
-//! Ours beside three published ways to spread tasks, written here from their papers. Every balancer is filled with the
+//! Ours beside a look at every worker, and beside three published ways to spread tasks, written here from their papers. Every balancer is filled with the
 //! same number of tasks, then half of them are completed in random order, then as many are assigned again one by one as
 //! others are completed. Every task has one unit.
 
@@ -8,7 +8,7 @@ mod peers;
 
 use crate::{Cell, Failure, Report, random::Random};
 use ledger::tasks::board::{Board, WINDOW_MAX, WORKERS_MAX};
-use peers::{BoundedLoads, Rendezvous, TwoChoices};
+use peers::{BoundedLoads, Everybody, Rendezvous, TwoChoices};
 use std::time::Instant;
 
 /// What to measure.
@@ -221,16 +221,14 @@ fn rows(mix: Mix, nodes: u32, options: &Options) -> Vec<Vec<Cell>> {
         row
     };
     let board = Board::new(WINDOW_MAX, weights.iter().map(|weight| (*weight, 0)));
-    let rendezvous_tasks = all.min(Rendezvous::LOOKS_MAX / nodes as usize).max(STRETCH);
+    // Who looks at every worker for every task is timed on fewer.
+    let few = all.min((peers::LOOKS_MAX / nodes as usize).max(STRETCH));
     vec![
         row("ours", all, &measure(board, &weights, all, random.clone())),
+        row("every worker", few, &measure(Everybody::new(&weights), &weights, few, random.clone())),
         row("two choices", all, &measure(TwoChoices::new(&weights, random.part(1)), &weights, all, random.clone())),
         row("bounded loads", all, &measure(BoundedLoads::new(&weights), &weights, all, random.clone())),
-        row(
-            "rendezvous",
-            rendezvous_tasks,
-            &measure(Rendezvous::new(&weights), &weights, rendezvous_tasks, random),
-        ),
+        row("rendezvous", few, &measure(Rendezvous::new(&weights), &weights, few, random)),
     ]
 }
 
@@ -245,10 +243,11 @@ fn notes() -> Vec<String> {
             peers::BOUND,
             peers::POINTS
         ),
-        "rendezvous looks at every worker for every task: at many workers it is timed on fewer tasks, and its spread is \
-         left out"
+        "every worker: ledger::tasks::balance::choose, as the chain does it now".into(),
+        "rendezvous and every worker look at all for each task: at many workers they are timed on fewer tasks, and their \
+         spread is left out"
             .into(),
-        "the three hold no order of workers to keep, so completing is one subtraction for them; two of them keep a task \
+        "the three papers' ways hold no order of workers to keep, so completing is one subtraction for them; two of them keep a task \
          where it was when workers come and go, which ours does not try to"
             .into(),
         format!("p50 and p10 are over stretches of {STRETCH} calls; on a shared machine p10 is nearer to a quiet one"),
@@ -282,7 +281,7 @@ mod tests {
     #[test]
     fn every_balancer_has_a_row_for_every_mix() {
         let report = run(&options(50, 10)).expect("good options");
-        assert_eq!(report.rows.len(), 3 * 4);
+        assert_eq!(report.rows.len(), 3 * 5);
         assert!(report.rows.iter().all(|row| row.len() == COLUMNS.len()));
     }
 

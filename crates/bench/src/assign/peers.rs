@@ -4,6 +4,14 @@
 
 use super::Balancer;
 use crate::random::Random;
+use ledger::{
+    tasks::{
+        balance::{self, Choice, UNITS_MAX, Worker},
+        board::WINDOW_MAX,
+    },
+    types::{Height, NodeId, PublicKey},
+};
+use std::collections::BTreeMap;
 
 /// Bounded loads: how far a worker may be above its share. What load balancers in use choose by default.
 pub(super) const BOUND: f64 = 1.25;
@@ -19,6 +27,41 @@ fn hash(number: u64) -> u64 {
 const fn is_lighter(one: (u64, u32), other: (u64, u32)) -> bool {
     (one.0 + 1) as u128 * (other.1 as u128) < (other.0 + 1) as u128 * one.1 as u128
 }
+
+/// `ledger::tasks::balance::choose`, which looks at every worker: what ours must agree with.
+pub(super) struct Everybody(BTreeMap<NodeId, Worker>);
+
+impl Everybody {
+    pub(super) fn new(weights: &[u32]) -> Self {
+        // Windows as wide as those of the board.
+        let worker = |weight: &u32| Worker { capacity: weight * (WINDOW_MAX / UNITS_MAX), ..Worker::default() };
+        Self((0..).zip(weights).map(|(index, weight)| (Self::id(index), worker(weight))).collect())
+    }
+
+    /// Sorts as the index does.
+    fn id(index: u32) -> NodeId {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&index.to_be_bytes());
+        PublicKey(bytes)
+    }
+}
+
+impl Balancer for Everybody {
+    fn assign(&mut self, _: u64) -> u32 {
+        let Choice::Now(id) = balance::choose(&self.0, 1, &[], Height(0)) else { panic!("windows are wide enough") };
+        let worker = self.0.get_mut(&id).expect("it was chosen");
+        (worker.units, worker.leases) = (worker.units + 1, worker.leases + 1);
+        u32::from_be_bytes(id.0[..4].try_into().expect("four bytes"))
+    }
+
+    fn complete(&mut self, worker: u32) {
+        let worker = self.0.get_mut(&Self::id(worker)).expect("it was chosen");
+        (worker.units, worker.leases) = (worker.units - 1, worker.leases - 1);
+    }
+}
+
+/// Scores computed, or workers looked at, while filling: some seconds.
+pub(super) const LOOKS_MAX: usize = 50_000_000;
 
 /// The less loaded of two random workers (Mitzenmacher, "The power of two choices in randomized load balancing", 2001),
 /// drawn in proportion to their weight (Wieder, "Balanced allocations with heterogenous bins", 2007).
@@ -107,9 +150,6 @@ pub(super) struct Rendezvous {
 }
 
 impl Rendezvous {
-    /// Scores computed while filling: some seconds.
-    pub(super) const LOOKS_MAX: usize = 100_000_000;
-
     pub(super) fn new(weights: &[u32]) -> Self {
         let worker = |(index, weight): (u64, &u32)| (f64::from(*weight), hash(!index));
         Self { workers: (0..).zip(weights).map(worker).collect() }
