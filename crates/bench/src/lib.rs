@@ -4,6 +4,8 @@
 //! simulated repeats from its seed.
 //!
 //! - `predict`: can failures be foreseen from slow signals?
+//! - `assign`: tasks to the least loaded worker
+//! - `redistribute`: tasks of failed workers to others
 //! - `report`: what a benchmark says, for people and for programs
 //! - `random`: numbers from one seed
 //! - `qos`: how quick can a listener be at a given rate of mistakes, and how close does ours come?
@@ -15,7 +17,9 @@
 pub mod mem;
 pub mod qos;
 pub mod predict;
+pub mod assign;
 pub mod random;
+pub mod redistribute;
 pub mod report;
 pub mod update;
 
@@ -32,6 +36,10 @@ pub enum Verb {
     Mem(mem::Options),
     /// Foresee failures from slow signals: the sentinel's risk against a baseline and the base rate.
     Predict(predict::Options),
+    /// Time and evenness of giving tasks to the least loaded worker, beside other ways.
+    Assign(assign::Options),
+    /// Time to give the tasks of failed workers to others.
+    Redistribute(redistribute::Options),
 }
 
 /// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
@@ -54,5 +62,7 @@ pub fn run(verb: &Verb) -> Result<Report, Failure> {
         Verb::Update(options) => update::run(options),
         Verb::Mem(options) => mem::run(options),
         Verb::Predict(options) => predict::run(options),
+        Verb::Assign(options) => assign::run(options),
+        Verb::Redistribute(options) => redistribute::run(options),
     }
 }

@@ -18,9 +18,11 @@
 //!
 //! - `order`: what submitters and holders order
 //! - `balance`: who gets a task
+//! - `board`: the same answer at once, among many
 //! - `record`: a task as it is stored
 
 pub mod balance;
+pub mod board;
 pub mod order;
 mod record;
 
