@@ -14,10 +14,10 @@
 
 #![forbid(unsafe_code)]
 
-pub mod mem;
-pub mod qos;
-pub mod predict;
 pub mod assign;
+pub mod mem;
+pub mod predict;
+pub mod qos;
 pub mod random;
 pub mod redistribute;
 pub mod report;

@@ -12,7 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod health;
+pub mod risk;
 pub mod time;
 pub mod vitals;
-pub mod risk;
 pub mod why;

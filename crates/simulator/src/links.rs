@@ -67,6 +67,8 @@ impl Topology {
                 | Fault::RotGuard { .. }
                 | Fault::SlowWorker { .. }
                 | Fault::StuckWorker { .. }
+                | Fault::SlowDisk { .. }
+                | Fault::FalseAccuser { .. }
                 | Fault::PowerLoss => unreachable!("only faults of the network are kept here"),
             }
         }

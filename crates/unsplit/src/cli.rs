@@ -125,6 +125,9 @@ pub(crate) enum Verb {
     /// Whole networks on a simulated clock, repeatable from a seed.
     #[command(subcommand)]
     Sim(Sim),
+    /// Measurements against bounds and peers, in one run.
+    #[command(subcommand)]
+    Bench(bench::Verb),
     /// The configuration of a validator.
     #[command(subcommand)]
     Config(ConfigVerb),

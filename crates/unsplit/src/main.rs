@@ -68,6 +68,7 @@ fn run(cli: Cli, output: Output, launched: std::time::Instant) -> Result<Exit, F
         Verb::Testnet(verb) => testnet::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Sim(verb) => sim::run(&verb, output),
+        Verb::Bench(verb) => measure(&verb, output),
         Verb::Openapi => Ok(output.raw(api::openapi().trim_end())),
         Verb::Completions { shell } => Ok(output.raw(&completions(shell))),
         Verb::Version => Ok(output.version()),
@@ -99,10 +100,17 @@ async fn run_client(
         | Verb::Testnet(_)
         | Verb::Config(_)
         | Verb::Sim(_)
+        | Verb::Bench(_)
         | Verb::Openapi
         | Verb::Completions { .. }
         | Verb::Version => unreachable!("run handles the verbs that need no runtime"),
     }
+}
+
+fn measure(verb: &bench::Verb, output: Output) -> Result<Exit, Failure> {
+    let report = bench::run(verb).map_err(|failure| Failure::usage(failure.message, failure.help))?;
+    output.data(&report.to_string(), &report);
+    Ok(Exit::Ok)
 }
 
 fn completions(shell: clap_complete::Shell) -> String {
