@@ -77,6 +77,9 @@ pub struct TaskLimits {
     pub tasks_max: u64,
     /// Open tasks of one account.
     pub open_per_account_max: u32,
+    /// Tasks that wait for a validator. More are refused: whoever submits learns at once that there is too much to do, and
+    /// not by a deadline that passes in the queue.
+    pub pending_max: u64,
     /// Bytes of payload of all open tasks.
     pub payload_bytes_max: u64,
     /// For how many blocks a finished task stays in the state, and how far ahead a submission may expire: so no id is
@@ -86,7 +89,13 @@ pub struct TaskLimits {
 
 impl Default for TaskLimits {
     fn default() -> Self {
-        Self { tasks_max: 1_000_000, open_per_account_max: 10_000, payload_bytes_max: 256 << 20, keep_blocks: 6_000 }
+        Self {
+            tasks_max: 1_000_000,
+            open_per_account_max: 10_000,
+            pending_max: 100_000,
+            payload_bytes_max: 256 << 20,
+            keep_blocks: 6_000,
+        }
     }
 }
 
@@ -267,6 +276,7 @@ impl TaskLimits {
         };
         check("tasks_max", self.tasks_max, 1)?;
         check("open_per_account_max", self.open_per_account_max.into(), 1)?;
+        check("pending_max", self.pending_max, 1)?;
         check("payload_bytes_max", self.payload_bytes_max, tasks::order::PAYLOAD_BYTES_MAX as u64)?;
         check("keep_blocks", self.keep_blocks, KEEP_BLOCKS_MIN)
     }
@@ -313,6 +323,7 @@ impl Encode for TaskLimits {
     fn write(&self, out: &mut Vec<u8>) {
         self.tasks_max.write(out);
         self.open_per_account_max.write(out);
+        self.pending_max.write(out);
         self.payload_bytes_max.write(out);
         self.keep_blocks.write(out);
     }
@@ -323,6 +334,7 @@ impl Decode for TaskLimits {
         Ok(Self {
             tasks_max: u64::read(r)?,
             open_per_account_max: u32::read(r)?,
+            pending_max: u64::read(r)?,
             payload_bytes_max: u64::read(r)?,
             keep_blocks: u64::read(r)?,
         })
@@ -570,6 +582,8 @@ mod tests {
         let (before, _) = text.split_once("[tasks]").expect("written out");
         assert_eq!(Genesis::parse(before), Ok(genesis()));
         check(|genesis| genesis.tasks.keep_blocks = 10, None);
+        check(|genesis| genesis.tasks.pending_max = 1, None);
+        check(|genesis| genesis.tasks.pending_max = 0, Some("[tasks]: pending_max must be at least 1, not 0"));
         check(|genesis| genesis.tasks.keep_blocks = 9, Some("[tasks]: keep_blocks must be at least 10, not 9"));
         check(
             |genesis| genesis.tasks.payload_bytes_max = 65_535,
@@ -613,7 +627,7 @@ mod tests {
 
     #[test]
     fn every_field_is_part_of_the_hash() {
-        let changes: [fn(&mut Genesis); 13] = [
+        let changes: [fn(&mut Genesis); 14] = [
             |genesis| genesis.chain_id = "other".parse().expect("a chain id"),
             |genesis| genesis.byzantine_budget = 0,
             |genesis| genesis.timestamp_ms += 1,
@@ -625,6 +639,7 @@ mod tests {
             |genesis| genesis.balances[0].amount = Amount(99),
             |genesis| genesis.tasks.tasks_max += 1,
             |genesis| genesis.tasks.open_per_account_max += 1,
+            |genesis| genesis.tasks.pending_max += 1,
             |genesis| genesis.tasks.payload_bytes_max += 1,
             |genesis| genesis.tasks.keep_blocks += 1,
         ];

@@ -11,6 +11,7 @@
 pub mod block;
 pub mod codec;
 pub mod genesis;
+pub mod reputation;
 pub mod state;
 pub mod tasks;
 pub mod transaction;
@@ -23,10 +24,11 @@ mod digest;
 pub use block::Block;
 pub use codec::{Decode, DecodeError, Encode, Reader};
 pub use genesis::{Genesis, GenesisBalance, GenesisError, GenesisValidator, TaskLimits};
-pub use state::{Account, BlockError, State, StateError, TransactionError, Validator};
+pub use reputation::Reputation;
+pub use state::{Account, BalanceStatistics, BlockError, Share, State, StateError, TransactionError, Validator};
 pub use tasks::{
     Lease, Task, TaskCounts, TaskState,
-    order::{Claim, Output, Submission},
+    order::{Claim, Output, Policy, Submission},
 };
 pub use transaction::{Kind, SecretKey, Slot, Transaction};
 pub use types::*;

@@ -1,9 +1,10 @@
 //! What is true after the blocks so far?
 //!
 //! The state is a tree of entries and the tip it belongs to. The root of the tree commits to the chain id, the hash of
-//! the genesis, the Byzantine budget, every account, every validator and every task. Height, digest and timestamp of the last block
-//! are *not* in the root: the digest names a block that holds the other two, so whoever restores a state compares them
-//! with that block. The root itself is in the block that follows, as its `parent_state_root`.
+//! the genesis, the Byzantine budget, every account, every validator, every task, what validators say of each other, and
+//! lease time. Height, digest and timestamp of the last block are *not* in the root: the digest names a block that holds
+//! the other two, so whoever restores a state compares them with that block. The root itself is in the block that
+//! follows, as its `parent_state_root`.
 //!
 //! **A transaction that fails makes its block invalid.** The alternative, to include it with its rejection, was
 //! refused: there are no fees, so a leader or sender could fill blocks with junk for nothing; and "it is in a block"
@@ -18,6 +19,7 @@ use crate::{
     block::{self, Block},
     codec::{self, Decode, DecodeError, Encode, Reader},
     genesis::{self, Genesis, GenesisValidator, TaskLimits},
+    reputation::Outcome,
     tasks::{
         self, Lease, Now, Task, TaskCounts, Tasks,
         balance::Worker,
@@ -33,6 +35,9 @@ use crate::{
 };
 
 mod standing;
+mod statistics;
+
+pub use statistics::{BalanceStatistics, Share};
 
 use std::collections::BTreeSet;
 
@@ -219,6 +224,18 @@ pub enum TransactionError {
         /// How much that is.
         max: u64,
     },
+    /// There is more to do than gets done. A caller shows this to whoever submits, who may try again later.
+    #[error(
+        "{pending} tasks wait for a validator, {max} may, and the oldest has waited for {waited} ms: try again later"
+    )]
+    PendingFull {
+        /// How many wait.
+        pending: u64,
+        /// How many may.
+        max: u64,
+        /// For how long the oldest has waited, in milliseconds of lease time.
+        waited: u64,
+    },
     /// The account has no such task, or it was forgotten.
     #[error("the account has no task {id}")]
     TaskUnknown {
@@ -358,6 +375,7 @@ impl TransactionError {
             | Self::AccountEmpty
             | Self::AccountTasksFull { .. }
             | Self::TasksFull { .. }
+            | Self::PendingFull { .. }
             | Self::LeaseAhead { .. }
             | Self::RenewalTooEarly { .. }
             | Self::SequenceTooHigh { .. }
@@ -571,8 +589,10 @@ impl State {
         let parameters = Parameters::of(genesis);
         let tree = genesis_tree(genesis, &parameters);
         let block = Block::first(genesis, tree.root());
-        let capacities = genesis.validators.iter().map(|validator| (validator.key, validator.capacity));
-        let tasks = Tasks::new(parameters.tasks, block.timestamp, capacities);
+        let mut tasks = Tasks::new(parameters.tasks, block.timestamp);
+        for validator in &genesis.validators {
+            tasks.admit(validator.key, validator.capacity, &validator.region);
+        }
         let verdicts = Verdicts::new(genesis.validators.iter().map(|validator| validator.key));
         let (height, digest, timestamp) = (block.height, block.digest(), block.timestamp);
         Self { tree, parameters, tasks, verdicts, height, digest, timestamp }
@@ -780,7 +800,7 @@ impl State {
         }
         tasks.check(&tree)?;
         for node in verdicts.nodes() {
-            tasks.stand(*node, verdicts.phase(node), verdicts.is_drained(node));
+            tasks.stand(&tree, *node, verdicts.phase(node), verdicts.is_drained(node));
         }
         Ok(Self { tree, parameters, tasks, verdicts, height, digest, timestamp })
     }
@@ -803,10 +823,12 @@ impl State {
     /// Ends the block at `place`, which `leader` led, after its transactions.
     pub(crate) fn settle(&mut self, place: Place, leader: NodeId) {
         let now = self.tasks.now(self.timestamp, place);
-        self.verdicts.settle(&mut self.tree, now, leader);
+        for node in self.verdicts.settle(&mut self.tree, now, leader) {
+            self.tasks.judge(&mut self.tree, node, Outcome::Unresponsive);
+        }
         let changed = self.verdicts.changes().iter().map(|(node, _)| *node);
         for node in changed.collect::<BTreeSet<_>>() {
-            self.tasks.stand(node, self.verdicts.phase(&node), self.verdicts.is_drained(&node));
+            self.tasks.stand(&self.tree, node, self.verdicts.phase(&node), self.verdicts.is_drained(&node));
         }
         self.tasks.settle(&mut self.tree, now, leader);
     }
@@ -896,7 +918,7 @@ impl State {
             Effect::Accounts(accounts) => accounts.into_iter().for_each(|(id, account)| put(tree, &id, account)),
             Effect::Submit(account, submission) => {
                 put(tree, &sender, account);
-                tasks.submit(tree, sender, submission, next);
+                tasks.submit(tree, sender, submission, now);
             }
             Effect::Cancel(account, task) => {
                 put(tree, &sender, account);
@@ -906,7 +928,7 @@ impl State {
                 tasks.complete(tree, task, output, next);
                 verdicts.prove(tree, sender, now);
             }
-            Effect::Decline(task, reason) => tasks.decline(tree, task, reason, next),
+            Effect::Decline(task, reason) => tasks.decline(tree, task, reason, now),
             Effect::Renew(task) => tasks.renew(tree, task, now),
             Effect::Suspect(node, reason, evidence) => {
                 verdicts.suspect(tree, (node, sender), (reason, evidence), now);
@@ -1057,7 +1079,7 @@ struct Restored {
 fn restore_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     entries: impl IntoIterator<Item = (K, V)>,
 ) -> Result<Restored, StateError> {
-    let tasks = Tasks::new(TaskLimits::default(), Timestamp(0), std::iter::empty());
+    let tasks = Tasks::new(TaskLimits::default(), Timestamp(0));
     let mut restored = Restored { tree: Tree::new(), tasks, verdicts: Verdicts::new(std::iter::empty()) };
     let mut sum = Amount(0);
     let mut last: Option<K> = None;
@@ -1084,7 +1106,7 @@ impl Restored {
             }
             (Some(&VALIDATOR), 33) => {
                 let validator = ValidatorEntry::decode(value).map_err(wrong)?;
-                self.tasks.restore_capacity(id_of(key), validator.capacity);
+                self.tasks.admit(id_of(key), validator.capacity, &validator.region);
                 self.verdicts.restore_validator(id_of(key));
             }
             (Some(&ACCOUNT), 33) => {

@@ -6,9 +6,9 @@
 //! taken for a new one by a submission that was signed before.
 //!
 //! Every block ends with [`Tasks::settle`]: leases that ran out or whose holders were found unresponsive end, and pending
-//! tasks are leased, to others, in that very block. Each such end uses up a retry: a task that takes down whoever tries it
-//! must not travel for ever. That comes after the
-//! block's transactions, so a completion in the block in which its lease would run out still counts.
+//! tasks are leased, to others, in that very block. Each such end uses up a retry: a task that takes down whoever tries
+//! it must not travel for ever. A task's [`Policy`] says whether it moves like that. All of this comes after the block's
+//! transactions, so a completion in the block in which its lease would run out still counts.
 //!
 //! **Leases are measured in lease time**, a clock that the chain keeps: it starts at the genesis timestamp, and each block
 //! moves it on by the milliseconds since the block before, but by [`TICK_MS_MAX`] at most. So a halt of whatever length,
@@ -19,12 +19,14 @@
 //! - `order`: what submitters and holders order
 //! - `balance`: who gets a task
 //! - `board`: the same answer at once, among many
+//! - `scaling`: how much capacity would serve what is asked for
 //! - `record`: a task as it is stored
 
 pub mod balance;
 pub mod board;
 pub mod order;
 mod record;
+pub mod scaling;
 
 pub use record::{Done, Lease, Task, TaskState};
 
@@ -32,14 +34,16 @@ use crate::{
     codec::{Decode as _, DecodeError, Encode, Reader},
     digest,
     genesis::TaskLimits,
+    reputation::{Outcome, Reputation},
     state::{StateError, TransactionError},
     tree::Tree,
-    types::{AccountId, Height, NodeId, Place, PublicKey, TaskId, TaskNumber, Timestamp, Token},
+    types::{AccountId, Height, NodeId, Place, PublicKey, Region, TaskId, TaskNumber, Timestamp, Token},
     verdicts::Phase,
 };
 use balance::{Choice, Worker};
 use imbl::{OrdMap, OrdSet};
-use order::{Claim, LEASE_MS_MAX, LEASE_MS_MIN, Output, RETRIES_MAX, Submission};
+use order::{Claim, LEASE_MS_MAX, LEASE_MS_MIN, Output, Policy, RETRIES_MAX, Submission};
+use scaling::Demand;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The first byte of a key, beside those of `state`.
@@ -100,9 +104,15 @@ pub(crate) struct Tasks {
     limits: TaskLimits,
     counters: Counters,
     workers: OrdMap<NodeId, Worker>,
+    regions: OrdMap<Region, OrdSet<NodeId>>,
     by_id: OrdMap<(TaskId, AccountId), TaskNumber>,
     pending: OrdSet<TaskNumber>,
-    /// Leases by the lease time and the height after which they run out.
+    /// Pending tasks by the lease time since which they wait.
+    waiting: OrdSet<(Timestamp, TaskNumber)>,
+    pending_units: u64,
+    /// Leases that a verdict about their holders moves.
+    movable: OrdSet<(NodeId, TaskNumber)>,
+    /// Leases that can run out, by the lease time and the height after which they do.
     leases: OrdSet<(Timestamp, Height, TaskNumber)>,
     held: OrdSet<(NodeId, TaskNumber)>,
     deadlines: OrdSet<(Timestamp, TaskNumber)>,
@@ -135,15 +145,18 @@ impl Counters {
 }
 
 impl Tasks {
-    /// Nothing was ordered yet, and these validators do what will be. Lease time begins at `start`.
-    pub(crate) fn new(limits: TaskLimits, start: Timestamp, capacities: impl Iterator<Item = (NodeId, u32)>) -> Self {
-        let worker = |(id, capacity)| (id, Worker { capacity, ..Worker::default() });
+    /// Nothing was ordered yet, and nobody is there to do it. Lease time begins at `start`.
+    pub(crate) fn new(limits: TaskLimits, start: Timestamp) -> Self {
         Self {
             limits,
             counters: Counters::new(start),
-            workers: capacities.map(worker).collect(),
+            workers: OrdMap::new(),
+            regions: OrdMap::new(),
             by_id: OrdMap::new(),
             pending: OrdSet::new(),
+            waiting: OrdSet::new(),
+            pending_units: 0,
+            movable: OrdSet::new(),
             leases: OrdSet::new(),
             held: OrdSet::new(),
             deadlines: OrdSet::new(),
@@ -170,6 +183,36 @@ impl Tasks {
     /// What is left of a lease after the last block, in milliseconds of lease time.
     pub(crate) const fn left_ms(&self, lease: &Lease) -> u64 {
         lease.until.timestamp.0.saturating_sub(self.counters.lease_time.0)
+    }
+
+    /// Adds a validator that does tasks.
+    pub(crate) fn admit(&mut self, id: NodeId, capacity: u32, region: &str) {
+        self.workers.insert(id, Worker { capacity, ..Worker::default() });
+        // One that no task could name is no preference of anybody.
+        if let Ok(region) = region.parse() {
+            self.regions.entry(region).or_default().insert(id);
+        }
+    }
+
+    pub(crate) const fn workers(&self) -> &OrdMap<NodeId, Worker> {
+        &self.workers
+    }
+
+    /// For how long the oldest pending task has waited, in milliseconds of lease time; 0 if none waits.
+    pub(crate) fn oldest_pending_ms(&self) -> u64 {
+        self.waiting.get_min().map_or(0, |(since, _)| self.lease_time().0.saturating_sub(since.0))
+    }
+
+    /// What is asked for after the block at that height, and what there is.
+    pub(crate) fn demand(&self, height: Height) -> Demand {
+        let n = self.workers.len();
+        let at_work = self.workers.values().filter(|worker| worker.is_at_work(height, n));
+        Demand {
+            capacity: at_work.map(|worker| u64::from(worker.capacity)).sum(),
+            units_leased: self.workers.values().map(|worker| worker.units).sum(),
+            units_pending: self.pending_units,
+            oldest_pending_ms: self.oldest_pending_ms(),
+        }
     }
 
     pub(crate) const fn counts(&self) -> TaskCounts {
@@ -228,6 +271,10 @@ impl Tasks {
         if open >= limits.open_per_account_max {
             return Err(TransactionError::AccountTasksFull { max: limits.open_per_account_max });
         }
+        if self.counts.pending >= limits.pending_max {
+            let (pending, max, waited) = (self.counts.pending, limits.pending_max, self.oldest_pending_ms());
+            return Err(TransactionError::PendingFull { pending, max, waited });
+        }
         if self.by_id.len() as u64 >= limits.tasks_max {
             return Err(TransactionError::TasksFull { what: "tasks", max: limits.tasks_max });
         }
@@ -238,7 +285,7 @@ impl Tasks {
     }
 
     /// Takes a submission that was checked.
-    pub(crate) fn submit(&mut self, tree: &mut Tree, account: AccountId, submission: &Submission, next: Height) {
+    pub(crate) fn submit(&mut self, tree: &mut Tree, account: AccountId, submission: &Submission, now: Now) {
         let number = self.counters.number;
         self.counters.number = TaskNumber(number.0 + 1);
         let task = Task {
@@ -250,7 +297,10 @@ impl Tasks {
             lease_ms: submission.lease_ms,
             retries: submission.retries,
             deadline: submission.deadline,
-            submitted: next,
+            policy: submission.policy,
+            region: submission.region.clone(),
+            waits_since: now.lease_time,
+            submitted: now.height,
             payload_bytes: u32::try_from(submission.payload.len()).expect("a payload is short"),
             payload_sha256: digest::sha256(&submission.payload),
             lost_by: Vec::new(),
@@ -310,12 +360,13 @@ impl Tasks {
             kept_at,
         };
         self.answered(tree, lease.holder);
+        self.judge(tree, lease.holder, Outcome::Completed);
         self.finish(tree, task, TaskState::Done(done));
     }
 
-    pub(crate) fn decline(&mut self, tree: &mut Tree, task: Task, reason: &str, next: Height) {
+    pub(crate) fn decline(&mut self, tree: &mut Tree, task: Task, reason: &str, now: Now) {
         self.answered(tree, lease_of(&task).holder);
-        self.give_up(tree, task, reason, next);
+        self.give_up(tree, task, reason, now);
     }
 
     /// Whether the lease may be renewed now: not before a quarter of it is over, and once for each count.
@@ -349,7 +400,7 @@ impl Tasks {
     /// Ends the block at hand, which `leader` led.
     pub(crate) fn settle(&mut self, tree: &mut Tree, now: Now, leader: NodeId) {
         self.led(tree, leader, now.height);
-        self.move_leases(tree, now.height);
+        self.move_leases(tree, now);
         self.end_leases(tree, now);
         self.pass_deadlines(tree, now);
         self.forget(tree, now.height);
@@ -386,19 +437,48 @@ impl Tasks {
         }
     }
 
-    /// How a validator stands from here on.
-    pub(crate) fn stand(&mut self, node: NodeId, phase: Phase, is_drained: bool) {
-        if let Some(worker) = self.workers.get_mut(&node) {
-            (worker.phase, worker.is_drained) = (phase, is_drained);
+    /// Something happened that says how far a validator can be trusted.
+    pub(crate) fn judge(&mut self, tree: &mut Tree, node: NodeId, outcome: Outcome) {
+        let Some(worker) = self.workers.get_mut(&node) else { return };
+        let reputation = worker.reputation.after(outcome);
+        if reputation != worker.reputation {
+            worker.reputation = reputation;
+            store_worker(tree, &node, worker);
         }
     }
 
-    /// Ends what is leased to validators that were found unresponsive.
-    fn move_leases(&mut self, tree: &mut Tree, height: Height) {
+    /// How a validator stands from here on.
+    pub(crate) fn stand(&mut self, tree: &Tree, node: NodeId, phase: Phase, is_drained: bool) {
+        let Some(worker) = self.workers.get_mut(&node) else { return };
+        let was_drained = std::mem::replace(&mut worker.is_drained, is_drained);
+        worker.phase = phase;
+        if was_drained != is_drained {
+            let kept = self.held_by(node).map(|number| stored(tree, number)).filter(|task| task.policy == Policy::Keep);
+            for task in kept.collect::<Vec<_>>() {
+                self.watch(&task, &lease_of(&task));
+            }
+        }
+    }
+
+    /// Sees to it that a lease runs out if it can: a kept one does once its holder is drained.
+    fn watch(&mut self, task: &Task, lease: &Lease) {
+        let is_drained = self.workers.get(&lease.holder).is_some_and(|worker| worker.is_drained);
+        let due = (lease.until.timestamp, lease.until.height, task.number);
+        match task.policy {
+            Policy::Keep if !is_drained => drop(self.leases.remove(&due)),
+            Policy::Replace | Policy::Wait | Policy::Keep => drop(self.leases.insert(due)),
+        }
+    }
+
+    /// Ends what is leased to validators that were found unresponsive, and may move.
+    fn move_leases(&mut self, tree: &mut Tree, now: Now) {
         let unresponsive = self.workers.iter().filter(|(_, worker)| worker.phase == Phase::Unresponsive);
-        let held = unresponsive.flat_map(|(node, _)| self.held_by(*node));
-        for number in held.take(ENDED_PER_BLOCK_MAX).collect::<Vec<_>>() {
-            self.give_up(tree, stored(tree, number), "its holder was found unresponsive", height);
+        let movable = unresponsive.flat_map(|(node, _)| {
+            let of_this = self.movable.range((*node, TaskNumber(0))..);
+            of_this.take_while(move |(holder, _)| holder == node).map(|(_, number)| *number)
+        });
+        for number in movable.take(ENDED_PER_BLOCK_MAX).collect::<Vec<_>>() {
+            self.give_up(tree, stored(tree, number), "its holder was found unresponsive", now);
         }
     }
 
@@ -407,8 +487,10 @@ impl Tasks {
         let due = passed.filter(|(_, height, _)| *height < now.height).map(|(_, _, number)| *number);
         for number in due.take(ENDED_PER_BLOCK_MAX).collect::<Vec<_>>() {
             let task = stored(tree, number);
-            self.missed(tree, lease_of(&task).holder);
-            self.give_up(tree, task, "the lease ran out", now.height);
+            let holder = lease_of(&task).holder;
+            self.missed(tree, holder);
+            self.judge(tree, holder, Outcome::RanOut);
+            self.give_up(tree, task, "the lease ran out", now);
         }
     }
 
@@ -448,7 +530,9 @@ impl Tasks {
                 return;
             }
             let task = stored(tree, *number);
-            match balance::choose(&workers, task.units, &task.lost_by, now.height) {
+            let near = task.region.as_ref().and_then(|region| self.regions.get(region));
+            let is_near = |node: &NodeId| near.is_some_and(|near| near.contains(node));
+            match balance::choose(&workers, task.units, &task.lost_by, &is_near, now.height) {
                 Choice::Now(holder) => {
                     self.lease(tree, task, holder, now);
                     workers.insert(holder, self.workers[&holder]);
@@ -471,13 +555,15 @@ impl Tasks {
     }
 
     /// A lease ends without a result: others may try, or there were enough.
-    fn give_up(&mut self, tree: &mut Tree, mut task: Task, reason: &str, height: Height) {
+    fn give_up(&mut self, tree: &mut Tree, mut task: Task, reason: &str, now: Now) {
         let is_last = task.lost_by.len() >= usize::from(task.retries);
         task.lost_by.push(lease_of(&task).holder);
         task.reason = reason.to_owned();
         if is_last {
-            self.finish(tree, task, TaskState::Failed { at: height });
+            self.finish(tree, task, TaskState::Failed { at: now.height });
         } else {
+            // Not entered among those that wait yet, so nothing has it under another time.
+            task.waits_since = now.lease_time;
             self.move_on(tree, &mut task, TaskState::Pending);
         }
     }
@@ -522,9 +608,16 @@ impl Tasks {
         let number = task.number;
         *self.count_of(&task.state) += 1;
         match &task.state {
-            TaskState::Pending => drop(self.pending.insert(number)),
+            TaskState::Pending => {
+                self.pending.insert(number);
+                self.waiting.insert((task.waits_since, number));
+                self.pending_units += u64::from(task.units);
+            }
             TaskState::Leased(lease) => {
-                self.leases.insert((lease.until.timestamp, lease.until.height, number));
+                self.watch(task, lease);
+                if task.policy == Policy::Replace {
+                    self.movable.insert((lease.holder, number));
+                }
                 self.held.insert((lease.holder, number));
                 if let Some(worker) = self.workers.get_mut(&lease.holder) {
                     worker.units += u64::from(task.units);
@@ -542,9 +635,14 @@ impl Tasks {
         let number = task.number;
         *self.count_of(&task.state) -= 1;
         match &task.state {
-            TaskState::Pending => drop(self.pending.remove(&number)),
+            TaskState::Pending => {
+                self.pending.remove(&number);
+                self.waiting.remove(&(task.waits_since, number));
+                self.pending_units -= u64::from(task.units);
+            }
             TaskState::Leased(lease) => {
                 self.leases.remove(&(lease.until.timestamp, lease.until.height, number));
+                self.movable.remove(&(lease.holder, number));
                 self.held.remove(&(lease.holder, number));
                 if let Some(worker) = self.workers.get_mut(&lease.holder) {
                     worker.units -= u64::from(task.units);
@@ -603,11 +701,6 @@ impl Tasks {
             lease_time: Timestamp::read(&mut r)?,
         };
         r.finish()
-    }
-
-    /// A validator's entry, which comes before those of this module, says how much it takes.
-    pub(crate) fn restore_capacity(&mut self, id: NodeId, capacity: u32) {
-        self.workers.insert(id, Worker { capacity, ..Worker::default() });
     }
 
     /// What limits the restored chain has.
@@ -701,13 +794,15 @@ fn stored(tree: &Tree, number: TaskNumber) -> Task {
 fn restore_worker(worker: &mut Worker, value: &[u8]) -> Result<(), DecodeError> {
     let mut r = Reader::new(value);
     (worker.missed, worker.led) = (u32::read(&mut r)?, Height::read(&mut r)?);
+    worker.reputation = Reputation::read(&mut r)?;
     r.finish()
 }
 
 fn store_worker(tree: &mut Tree, id: &NodeId, worker: &Worker) {
-    let mut value = Vec::with_capacity(12);
+    let mut value = Vec::with_capacity(14);
     worker.missed.write(&mut value);
     worker.led.write(&mut value);
+    worker.reputation.write(&mut value);
     tree.insert(&[&[WORKER], id.as_ref()].concat(), &value);
 }
 

@@ -9,7 +9,8 @@ use crate::{
     digest,
     tasks::order::{self, Claim, Output, Submission},
     types::{
-        Amount, ChainId, Executor, Height, NodeId, Nonce, PublicKey, Sequence, Signature, TaskId, TxId, VerdictNumber,
+        Amount, ChainId, Executor, Height, NodeId, Nonce, PublicKey, Region, Sequence, Signature, TaskId, TxId,
+        VerdictNumber,
     },
     verdicts::{Evidence, Reason},
 };
@@ -31,7 +32,7 @@ const FIXED_SIZE: usize = 2 + 4 + 32 + 8 + 8 + 64;
 const KIND_SIZE_MIN: usize = 1 + 4 + 1;
 /// A submission; a completion has fewer bytes around its result.
 const KIND_SIZE_MAX: usize =
-    1 + Submission::FIXED_SIZE + TaskId::BYTES_MAX + Executor::BYTES_MAX + order::PAYLOAD_BYTES_MAX;
+    1 + Submission::FIXED_SIZE + TaskId::BYTES_MAX + Executor::BYTES_MAX + order::PAYLOAD_BYTES_MAX + Region::BYTES_MAX;
 /// Tag, recipient, amount.
 const TRANSFER_SIZE: usize = 1 + 32 + 8;
 /// Tag, task, token.
@@ -459,7 +460,10 @@ impl fmt::Debug for SecretKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{Hash, TaskNumber, Timestamp, Token};
+    use crate::{
+        tasks::order::Policy,
+        types::{Hash, TaskNumber, Timestamp, Token},
+    };
     use proptest::prelude::*;
 
     fn key(seed: u8) -> SecretKey {
@@ -480,6 +484,8 @@ mod tests {
             lease_ms: 10_000,
             retries: 3,
             deadline: Timestamp(9),
+            policy: Policy::Keep,
+            region: Some("r".repeat(Region::BYTES_MAX).parse().expect("a region")),
         })
     }
 

@@ -271,7 +271,7 @@ macro_rules! texts {
             /// The longest one in bytes.
             pub const BYTES_MAX: usize = $max;
 
-            const RULE: &'static str = $rule;
+            pub(crate) const RULE: &'static str = $rule;
 
             /// The text itself.
             pub fn as_str(&self) -> &str {
@@ -334,6 +334,8 @@ texts! {
     TaskId("task id", 64, is_id_byte, "1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `:` and -"),
     /// The name of the kind of program that does a task.
     Executor("executor", 32, is_label_byte, "1 to 32 of a-z, 0-9 and -"),
+    /// Where a validator stands.
+    Region("region", 32, is_label_byte, "1 to 32 of a-z, 0-9 and -"),
 }
 
 /// Why text is not a name.

@@ -7,13 +7,14 @@
 //! since n - 2f > f honest ones are left to say it.
 //!
 //! The effect is reversible, and no vote of anybody depends on it. Who was said to be gone (link, process, consensus)
-//! comes back by its own [`Alive`](crate::Kind::Alive), which nobody else can sign. Who was said to be sick (executor, disk, clock)
-//! comes back when no more than f say so any more. Either way not before a *dwell*, which doubles with each verdict of
-//! the last ten minutes, so that a node that flaps moves tasks once a minute and not every second. What comes back is on
-//! *trial*: it holds one lease at a time until it led and completed enough.
+//! comes back by its own [`Alive`](crate::Kind::Alive), which nobody else can sign. Who was said to be sick (executor,
+//! disk, clock) comes back when no more than f say so any more. Either way not before a *dwell*, which doubles with each
+//! verdict of the last ten minutes, so that a node that flaps moves tasks once a minute and not every second. What comes
+//! back is on *trial*: it holds one lease at a time until it led and completed enough.
 //!
 //! **When more than f are unresponsive at once** it is the network that failed. What is leased moves all the same, since
-//! that is harmless where it is wrong, but nobody is on trial for it.
+//! that is harmless where it is wrong, but nobody is on trial for it, and beyond the first f nobody's reputation suffers.
+//! Who was unresponsive at any time during such an event needs no trial, however it began for them.
 //!
 //! **Every suspicion counts one.** Those whose suspicions keep ending without others agreeing are shown for what they
 //! are ([`Standing::diverged`]), and that weighs nothing here: a weight would be one more thing to be gamed.
@@ -301,12 +302,13 @@ impl Verdicts {
         self.changes = Arc::default();
     }
 
-    /// Ends the block at hand, which `leader` led.
-    pub(crate) fn settle(&mut self, tree: &mut Tree, now: Now, leader: NodeId) {
+    /// Ends the block at hand, which `leader` led. The answer is who was found unresponsive and has nobody else to blame.
+    pub(crate) fn settle(&mut self, tree: &mut Tree, now: Now, leader: NodeId) -> Vec<NodeId> {
         self.prove(tree, leader, now);
         self.lapse(tree, now);
-        self.pronounce(tree, now);
+        let blamed = self.pronounce(tree, now);
         self.release(tree, now);
+        blamed
     }
 
     fn lapse(&mut self, tree: &mut Tree, now: Now) {
@@ -318,7 +320,8 @@ impl Verdicts {
     }
 
     /// Finds those unresponsive of whom more than f say so. Where there are several, the smaller keys come first.
-    fn pronounce(&mut self, tree: &mut Tree, now: Now) {
+    fn pronounce(&mut self, tree: &mut Tree, now: Now) -> Vec<NodeId> {
+        let mut blamed = Vec::new();
         let f = self.faults();
         let enough = self.against.iter().filter(|(_, count)| **count > f);
         let due: Vec<NodeId> = enough.map(|(node, _)| *node).filter(|node| !self.unresponsive.contains(node)).collect();
@@ -331,8 +334,11 @@ impl Verdicts {
             self.agree(tree, node);
             if is_network_event {
                 self.waive_trials(tree);
+            } else {
+                blamed.push(node);
             }
         }
+        blamed
     }
 
     fn verdict(&self, node: NodeId, now: Now) -> Verdict {

@@ -191,7 +191,7 @@ fn the_formats_are_what_they_were() {
         [genesis([100, 50, 0]).hash(), state.root(), state.digest(), block.transactions[0].id().0, block.digest()];
     assert_eq!(
         seen.map(|hash| hash.to_string()[..16].to_owned()),
-        ["97fb6d4a503ee3dc", "f6333e3b50605070", "eb336a1b80b4a13a", "7160d395db6ae137", "1b13c83bb55c2c0d"]
+        ["1d0ef7921c01b895", "64fda68ca44e7c1a", "b2bc3ea3779c3d17", "7160d395db6ae137", "637914e31562156a"]
     );
 }
 

@@ -1,8 +1,10 @@
 //! Who does which task?
 //!
-//! The least loaded validator, measured by its capacity; of several, the one with the smallest key. Everybody computes
-//! the same from the same blocks: nobody's opinion of anybody enters. The oldest task comes first. Where it does not fit
-//! yet, younger ones go ahead, but not to the one that it waits for: small ones would keep that full for good.
+//! The least loaded validator, measured by its capacity and its [`reputation`](crate::reputation); of several, the one
+//! with the smallest key. Where a task names a region, those who stand there come first while one of them can take it.
+//! Everybody computes the same from the same blocks: nobody's opinion of anybody enters. The oldest task comes first.
+//! Where it does not fit yet, younger ones go ahead, but not to the one that it waits for: small ones would keep that
+//! full for good.
 //!
 //! Facts on the chain keep tasks away from validators that would let them lie. Who has not led a block for a few
 //! rounds is not there. On whom a lease ran out gets one lease at a time until it answers for one: it may be alive
@@ -11,6 +13,7 @@
 //! Who is drained gets nothing because it wants nothing.
 
 use crate::{
+    reputation::Reputation,
     types::{Height, NodeId},
     verdicts::Phase,
 };
@@ -39,6 +42,8 @@ pub struct Worker {
     pub missed: u32,
     /// The last height at which it led.
     pub led: Height,
+    /// How far it is trusted.
+    pub reputation: Reputation,
     /// How it stands.
     pub phase: Phase,
     /// Whether it wants no new tasks.
@@ -51,14 +56,24 @@ impl Worker {
         self.units = self.window();
     }
 
+    /// What its load is measured by: its capacity in thousandths, as far as it is trusted.
+    pub const fn weight(&self) -> u64 {
+        self.capacity as u64 * self.reputation.per_mille() as u64
+    }
+
     /// The units it may hold at once.
-    const fn window(&self) -> u64 {
+    pub const fn window(&self) -> u64 {
         self.capacity as u64 * UNITS_MAX as u64
     }
 
     /// Whether it leads blocks, `n` validators taking turns.
     const fn is_there(&self, height: Height, n: usize) -> bool {
         height.0.saturating_sub(self.led.0) <= ROUNDS_AWAY * n as u64 + BLOCKS_AWAY_MIN
+    }
+
+    /// Whether it counts as one of `n` validators that do tasks: it is there, and to get something.
+    pub(crate) const fn is_at_work(&self, height: Height, n: usize) -> bool {
+        self.takes_tasks() && self.is_there(height, n)
     }
 
     /// Whether it is to get anything at all, now or later.
@@ -75,9 +90,9 @@ impl Worker {
         if self.is_on_probation() { self.leases == 0 } else { self.units + units <= self.window() }
     }
 
-    /// Whether it is less loaded than `other`, once it has `units` more, by capacity.
+    /// Whether it is less loaded than `other`, once it has `units` more, by weight.
     fn is_lighter(&self, other: &Self, units: u64) -> bool {
-        let load = |of: &Self, by: &Self| u128::from(of.units + units) * u128::from(by.capacity);
+        let load = |of: &Self, by: &Self| u128::from(of.units + units) * u128::from(by.weight());
         load(self, other) < load(other, self)
     }
 }
@@ -96,24 +111,32 @@ pub enum Choice {
 /// What becomes of a task of so many units in the block at `height`.
 ///
 /// `lost_by` had it before, the last one last. None of them gets it while another can take it, even if that means to wait
-/// until the other has room; when all had it, the last one still comes last.
-pub fn choose(workers: &BTreeMap<NodeId, Worker>, units: u32, lost_by: &[NodeId], height: Height) -> Choice {
+/// until the other has room; when all had it, the last one still comes last. Those who are `near` come before others that
+/// can take it as well; nobody waits for them.
+pub fn choose(
+    workers: &BTreeMap<NodeId, Worker>,
+    units: u32,
+    lost_by: &[NodeId],
+    near: &dyn Fn(&NodeId) -> bool,
+    height: Height,
+) -> Choice {
     let (n, units) = (workers.len(), u64::from(units));
-    let is_candidate = |worker: &Worker| worker.takes_tasks() && worker.is_there(height, n) && units <= worker.window();
+    let is_candidate = |worker: &Worker| worker.is_at_work(height, n) && units <= worker.window();
     let there = workers.iter().filter(|(_, worker)| is_candidate(worker));
     let last = lost_by.last();
     let circles: [&dyn Fn(&NodeId) -> bool; 3] = [&|id| !lost_by.contains(id), &|id| Some(id) != last, &|_| true];
     for circle in circles {
         let inside = there.clone().filter(|(id, _)| circle(id));
-        let lightest = |is_candidate: &dyn Fn(&Worker) -> bool| {
-            let candidates = inside.clone().filter(|(_, worker)| is_candidate(worker));
+        let lightest = |is_candidate: &dyn Fn(&NodeId, &Worker) -> bool| {
+            let candidates = inside.clone().filter(|(id, worker)| is_candidate(id, worker));
             let lightest = candidates.reduce(|best, next| if next.1.is_lighter(best.1, units) { next } else { best });
             lightest.map(|(id, _)| *id)
         };
-        if let Some(id) = lightest(&|worker| worker.has_room(units)) {
+        let has_room = |_: &NodeId, worker: &Worker| worker.has_room(units);
+        if let Some(id) = lightest(&|id, worker| near(id) && has_room(id, worker)).or_else(|| lightest(&has_room)) {
             return Choice::Now(id);
         }
-        if let Some(id) = lightest(&|worker| !worker.is_on_probation()) {
+        if let Some(id) = lightest(&|_, worker| !worker.is_on_probation()) {
             return Choice::Later(id);
         }
     }
@@ -122,14 +145,14 @@ pub fn choose(workers: &BTreeMap<NodeId, Worker>, units: u32, lost_by: &[NodeId]
 
 /// Whether anybody could take even the smallest task.
 pub(crate) fn is_room(workers: &BTreeMap<NodeId, Worker>, height: Height) -> bool {
-    let is_open =
-        |worker: &Worker| worker.takes_tasks() && worker.is_there(height, workers.len()) && worker.has_room(1);
+    let is_open = |worker: &Worker| worker.is_at_work(height, workers.len()) && worker.has_room(1);
     workers.values().any(is_open)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reputation::Outcome;
 
     const NOW: Height = Height(1_000);
 
@@ -154,7 +177,7 @@ mod tests {
         let workers: BTreeMap<NodeId, Worker> =
             workers.iter().zip(1..).map(|(worker, seed)| (id(seed), *worker)).collect();
         let lost_by: Vec<NodeId> = lost_by.iter().map(|seed| id(*seed)).collect();
-        assert_eq!(choose(&workers, 1, &lost_by, NOW), expected, "{workers:?}");
+        assert_eq!(choose(&workers, 1, &lost_by, &|_| true, NOW), expected, "{workers:?}");
     }
 
     #[test]
@@ -163,6 +186,37 @@ mod tests {
         check(&[worker(1, 5), worker(2, 9), worker(1, 6)], &[], now(2));
         check(&[worker(1, 4), worker(2, 10), worker(4, 40)], &[], now(1));
         check(&[worker(1, 0), worker(10, 5)], &[], now(2));
+    }
+
+    #[test]
+    fn the_less_trusted_gets_less() {
+        let trusted = |outcomes: usize, units| {
+            let lowered = (0..outcomes).fold(Reputation::MAX, |trust, _| trust.after(Outcome::Unresponsive));
+            Worker { reputation: lowered, ..worker(2, units) }
+        };
+        // Half as much trust, half as many tasks.
+        check(&[trusted(5, 4), trusted(0, 10)], &[], now(1));
+        check(&[trusted(5, 5), trusted(0, 10)], &[], now(2));
+        // What it may hold at once stays the same.
+        check(&[trusted(5, 127), trusted(0, 128)], &[], now(1));
+    }
+
+    #[test]
+    fn who_is_near_comes_first_while_one_of_them_can_take_it() {
+        let check = |workers: &[Worker], near: &[u8], lost_by: &[u8], expected: Choice| {
+            let workers: BTreeMap<NodeId, Worker> =
+                workers.iter().zip(1..).map(|(worker, seed)| (id(seed), *worker)).collect();
+            let near = |node: &NodeId| near.iter().any(|seed| id(*seed) == *node);
+            let lost_by: Vec<NodeId> = lost_by.iter().map(|seed| id(*seed)).collect();
+            assert_eq!(choose(&workers, 1, &lost_by, &near, NOW), expected, "{workers:?}");
+        };
+        check(&[worker(1, 0), worker(1, 9), worker(1, 8)], &[2, 3], &[], now(3));
+        check(&[worker(1, 0), worker(1, 63), worker(1, 64)], &[2, 3], &[], now(2));
+        check(&[worker(1, 1), worker(1, 64), worker(1, 64)], &[2, 3], &[], now(1));
+        // Nobody waits for them, and who had it before is not near enough.
+        check(&[worker(1, 64), worker(1, 64)], &[2], &[], later(1));
+        check(&[worker(1, 5), worker(1, 9)], &[2], &[2], now(1));
+        check(&[worker(1, 5)], &[], &[], now(1));
     }
 
     #[test]

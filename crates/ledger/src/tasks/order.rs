@@ -7,8 +7,10 @@
 use crate::{
     codec::{self, Decode, DecodeError, Encode, Reader},
     digest,
-    types::{Executor, Hash, TaskId, TaskNumber, Timestamp, Token},
+    types::{Executor, Hash, Region, TaskId, TaskNumber, Timestamp, Token, abridged},
 };
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
 
 /// The most bytes of a payload.
 pub const PAYLOAD_BYTES_MAX: usize = 64 << 10;
@@ -45,6 +47,24 @@ pub struct Submission {
     pub retries: u8,
     /// The block time after which the result is of no use: the task has failed then.
     pub deadline: Timestamp,
+    /// What becomes of it while its holder is cut off.
+    pub policy: Policy,
+    /// Where it is done if somebody there can take it when it is leased; elsewhere otherwise.
+    pub region: Option<Region>,
+}
+
+/// What becomes of a task while its holder is cut off.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// A verdict moves the lease at once: for what can be done twice without harm.
+    #[default]
+    Replace,
+    /// A verdict moves nothing, and the lease runs out as others do: for what should not be done twice, unless it must.
+    Wait,
+    /// The lease neither moves nor runs out: for what only its holder can go on with. It ends with the task's deadline, by
+    /// the holder's decline, or by a cancellation; and once the holder is drained it runs out as others do.
+    Keep,
 }
 
 /// The lease that a validator speaks of.
@@ -73,11 +93,48 @@ pub enum Output {
 }
 
 impl Submission {
-    /// The bytes of the encoding without id, executor and payload.
-    pub(crate) const FIXED_SIZE: usize = 4 + 4 + 4 + 4 + 4 + 1 + 8;
+    /// The bytes of the encoding without id, executor, payload and region.
+    pub(crate) const FIXED_SIZE: usize = 4 + 4 + 4 + 4 + 4 + 1 + 8 + 1 + 4;
 
     pub(crate) fn size(&self) -> usize {
-        Self::FIXED_SIZE + self.id.as_str().len() + self.executor.as_str().len() + self.payload.len()
+        let region = self.region.as_ref().map_or(0, |region| region.as_str().len());
+        Self::FIXED_SIZE + self.id.as_str().len() + self.executor.as_str().len() + self.payload.len() + region
+    }
+}
+
+impl Policy {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Replace, Self::Wait, Self::Keep];
+
+    /// The word for it on the command line and in the API.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Replace => "replace",
+            Self::Wait => "wait",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why text is not a policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a policy must be replace, wait or keep, not {got:?}")]
+pub struct PolicyError {
+    got: String,
+}
+
+impl FromStr for Policy {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        let found = Self::ALL.into_iter().find(|policy| policy.name() == text);
+        found.ok_or_else(|| PolicyError { got: abridged(text) })
     }
 }
 
@@ -130,6 +187,38 @@ impl Encode for Submission {
         self.lease_ms.write(out);
         self.retries.write(out);
         self.deadline.write(out);
+        self.policy.write(out);
+        write_region(self.region.as_ref(), out);
+    }
+}
+
+/// No region is written as an empty one, which is none.
+pub(crate) fn write_region(region: Option<&Region>, out: &mut Vec<u8>) {
+    codec::write_bytes(region.map_or(&[], |region| region.as_str().as_bytes()), out);
+}
+
+pub(crate) fn read_region(r: &mut Reader<'_>) -> Result<Option<Region>, DecodeError> {
+    match r.text("region", Region::BYTES_MAX)? {
+        "" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| DecodeError::Text { what: "region", rule: Region::RULE }),
+    }
+}
+
+impl Encode for Policy {
+    fn write(&self, out: &mut Vec<u8>) {
+        let tag: u8 = match self {
+            Self::Replace => 0,
+            Self::Wait => 1,
+            Self::Keep => 2,
+        };
+        tag.write(out);
+    }
+}
+
+impl Decode for Policy {
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let got = u8::read(r)?;
+        Self::ALL.get(usize::from(got)).copied().ok_or(DecodeError::Tag { what: "policy", got })
     }
 }
 
@@ -143,6 +232,8 @@ impl Decode for Submission {
             lease_ms: u32::read(r)?,
             retries: u8::read(r)?,
             deadline: Timestamp::read(r)?,
+            policy: Policy::read(r)?,
+            region: read_region(r)?,
         })
     }
 }

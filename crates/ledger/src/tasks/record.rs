@@ -1,9 +1,9 @@
 //! A task as it is stored.
 
-use super::order::{self, REASON_BYTES_MAX, RETRIES_MAX, read_text};
+use super::order::{self, Policy, REASON_BYTES_MAX, RETRIES_MAX, read_region, read_text, write_region};
 use crate::{
     codec::{self, Decode, DecodeError, Encode, Reader},
-    types::{AccountId, Executor, Hash, Height, NodeId, Place, TaskId, TaskNumber, Timestamp, Token},
+    types::{AccountId, Executor, Hash, Height, NodeId, Place, Region, TaskId, TaskNumber, Timestamp, Token},
 };
 
 /// What the chain knows of a task. Its payload is an entry of its own, and gone when the task is finished.
@@ -25,6 +25,12 @@ pub struct Task {
     pub retries: u8,
     /// The block time after which it has failed.
     pub deadline: Timestamp,
+    /// What becomes of it while its holder is cut off.
+    pub policy: Policy,
+    /// Where it is done if somebody there can take it.
+    pub region: Option<Region>,
+    /// The lease time at which it last began to wait for a holder.
+    pub waits_since: Timestamp,
     /// The block that holds its submission.
     pub submitted: Height,
     /// The length of its payload.
@@ -127,6 +133,9 @@ impl Task {
         self.lease_ms.write(&mut out);
         self.retries.write(&mut out);
         self.deadline.write(&mut out);
+        self.policy.write(&mut out);
+        write_region(self.region.as_ref(), &mut out);
+        self.waits_since.write(&mut out);
         self.submitted.write(&mut out);
         self.payload_bytes.write(&mut out);
         self.payload_sha256.write(&mut out);
@@ -148,6 +157,9 @@ impl Task {
             lease_ms: u32::read(&mut r)?,
             retries: u8::read(&mut r)?,
             deadline: Timestamp::read(&mut r)?,
+            policy: Policy::read(&mut r)?,
+            region: read_region(&mut r)?,
+            waits_since: Timestamp::read(&mut r)?,
             submitted: Height::read(&mut r)?,
             payload_bytes: u32::read(&mut r)?,
             payload_sha256: Hash::read(&mut r)?,

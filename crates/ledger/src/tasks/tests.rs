@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     block::{self, Block},
     genesis::{Genesis, GenesisBalance, GenesisValidator},
-    state::{BlockError, State},
+    state::{BlockError, Share, State},
     transaction::{Kind, SecretKey, Transaction},
     types::{Amount, ChainId, Epoch, Hash, Nonce, Signature, View},
 };
@@ -31,7 +31,13 @@ fn seed_of(key: &PublicKey) -> u8 {
 }
 
 fn limits() -> TaskLimits {
-    TaskLimits { tasks_max: 400, open_per_account_max: 300, payload_bytes_max: 1 << 16, keep_blocks: KEEP_BLOCKS }
+    TaskLimits {
+        tasks_max: 400,
+        open_per_account_max: 300,
+        pending_max: 400,
+        payload_bytes_max: 1 << 16,
+        keep_blocks: KEEP_BLOCKS,
+    }
 }
 
 fn genesis(capacities: &[u32], limits: TaskLimits) -> Genesis {
@@ -70,6 +76,8 @@ fn task(text: &str) -> Submission {
         lease_ms: 10_000,
         retries: 1,
         deadline: Timestamp(u64::MAX),
+        policy: Policy::Replace,
+        region: None,
     }
 }
 
@@ -460,6 +468,49 @@ fn a_completion_counts_in_the_block_in_which_its_lease_would_run_out_and_not_in_
     late.refuses_claim(holder, claim, &stale(claim, "is leased with token 2"));
 }
 
+#[test]
+fn a_kept_lease_does_not_run_out_until_its_holder_is_drained() {
+    let kept = || Submission { policy: Policy::Keep, ..task("kept") };
+    let mut chain = Chain::after([kept(), Submission { policy: Policy::Wait, ..task("waits") }, task("moves")]);
+    let (claim, holder) = (chain.claim("kept"), chain.holder("kept"));
+    chain.lapse(10_001);
+    assert_eq!(["kept", "waits", "moves"].map(|id| chain.task(id).lost_by.len()), [0, 1, 1]);
+    chain.lapse(100_000);
+    assert_eq!(chain.claim("kept"), claim);
+    // It still counts, and is renewed like others.
+    chain.accepts(chain.completion_of("kept"));
+    let drain = |chain: &Chain| {
+        let sequence = chain.state.standing(&public(holder)).expect("a validator").next_drain_sequence;
+        (holder, Kind::Drain { sequence })
+    };
+    let mut renewed = chain.clone();
+    chain.pass(1, [drain(&chain)]);
+    assert_eq!(chain.task("kept").reason, "the lease ran out");
+    renewed.pass(1, [drain(&renewed), renewed.renewal_of("kept")]);
+    assert_eq!(renewed.restored().picture(), renewed.picture());
+    renewed.lapse(10_000);
+    assert_eq!(renewed.claim("kept"), claim);
+    let mut undrained = renewed.clone();
+    undrained.pass(1, [(holder, Kind::Undrain { sequence: crate::Sequence(1) })]);
+    undrained.lapse(60_000);
+    assert_eq!(undrained.claim("kept"), claim, "it is kept again");
+    renewed.pass(1, []);
+    assert_ne!(renewed.claim("kept"), claim);
+}
+
+#[test]
+fn a_kept_lease_ends_with_the_deadline_by_a_decline_or_a_cancellation() {
+    let endings: [fn(&Chain) -> Vec<Order>; 3] =
+        [|_| Vec::new(), |chain| vec![chain.decline_of("a")], |_| vec![cancel(ANNA, "a")]];
+    for (ending, expected) in endings.into_iter().zip(["failed", "failed", "cancelled"]) {
+        let deadline = Timestamp(50_000);
+        let mut chain = Chain::after([Submission { policy: Policy::Keep, retries: 0, deadline, ..task("a") }]);
+        chain.pass(40_000, ending(&chain));
+        chain.pass(10_000, []);
+        assert_eq!(chain.is("a"), expected);
+    }
+}
+
 // Which claims count.
 
 #[test]
@@ -841,6 +892,32 @@ fn the_chain_keeps_only_so_many_tasks_and_finished_ones_count_until_they_are_for
 }
 
 #[test]
+fn what_waits_is_bounded_and_a_refusal_says_how_much_and_for_how_long() {
+    let mut chain = Chain::with(&[1], TaskLimits { pending_max: 2, ..limits() });
+    let full = |id| submit(ANNA, Submission { units: balance::UNITS_MAX, ..task(id) });
+    chain.pass(1, [full("leased")]);
+    chain.pass(1, [full("a")]);
+    chain.pass(1_000, [full("b")]);
+    chain.lapse(3_000);
+    let refused = TransactionError::PendingFull { pending: 2, max: 2, waited: 4_000 };
+    assert!(refused.may_pass());
+    let text = "2 tasks wait for a validator, 2 may, and the oldest has waited for 4000 ms: try again later";
+    assert_eq!(refused.to_string(), text);
+    chain.refuses(full("c"), refused);
+    chain.pass(1, [chain.completion_of("leased")]);
+    chain.accepts(full("c"));
+    // What waits again waits anew.
+    chain.pass(1, [cancel(ANNA, "b"), chain.decline_of("a")]);
+    assert_eq!((chain.is("a"), chain.state.balance_statistics().oldest_pending_ms), ("leased", 0));
+    chain.lapse(1_000);
+    chain.leaders = vec![NOBODY];
+    chain.wait(20);
+    chain.pass(1, [full("c")]);
+    chain.pass(500, [cancel(ANNA, "a")]);
+    assert_eq!((chain.is("c"), chain.state.balance_statistics().oldest_pending_ms), ("pending", 500));
+}
+
+#[test]
 fn open_payloads_take_only_so_many_bytes() {
     let of = |id, bytes| Submission { payload: vec![0; bytes], ..task(id) };
     let full = TransactionError::TasksFull { what: "bytes of payload", max: 65_536 };
@@ -931,6 +1008,68 @@ fn tasks_are_leased_by_capacity_and_never_beyond_the_window() {
     chain.pass(1, [cancel(ANNA, "t0")]);
     assert_eq!([1, 2, 3].map(|seed| chain.worker(seed).units), [64, 128, 64]);
     assert_eq!((chain.is("t256"), chain.is("t257")), ("leased", "pending"), "the oldest comes first");
+}
+
+#[test]
+fn who_stands_in_the_region_that_a_task_names_comes_first_while_there_is_room() {
+    let mut genesis = genesis(&[1; 4], limits());
+    genesis.validators[2].region = "west".to_owned();
+    let mut chain = Chain { state: State::genesis(&genesis), leaders: vec![1, 2, 3, 4] };
+    let in_region = |id: &str, region: &str| {
+        submit(ANNA, Submission { region: Some(region.parse().expect("a region")), units: 32, ..task(id) })
+    };
+    chain.pass(1, ["a", "b", "c"].map(|id| in_region(id, "west")));
+    let holders = ["a", "b", "c"].map(|id| chain.holder(id));
+    assert_eq!(&holders[..2], [3, 3]);
+    assert_ne!(holders[2], 3, "it is full, and nobody waits");
+    chain.pass(1, [in_region("d", "nowhere"), in_region("e", "local")]);
+    assert_eq!(["d", "e"].map(|id| chain.is(id)), ["leased"; 2]);
+    assert_ne!(chain.holder("e"), 3);
+    assert_eq!(chain.restored().picture(), chain.picture());
+}
+
+#[test]
+fn reputation_follows_outcomes_and_weighs_who_gets_what() {
+    let mut chain = Chain::after([Submission { retries: 0, ..task("lost") }]);
+    let (loser, reputation) = (chain.holder("lost"), |chain: &Chain, seed| chain.worker(seed).reputation.per_mille());
+    chain.lapse(10_001);
+    assert_eq!((1..=4).map(|seed| reputation(&chain, seed)).min(), Some(950));
+    assert_eq!(reputation(&chain, loser), 950);
+    // It gets one, and answers.
+    chain.pass(1, ["a", "b", "c", "d"].map(|id| submit(ANNA, task(id))));
+    let id = ["a", "b", "c", "d"].into_iter().find(|id| chain.holder(id) == loser).expect("it has one of four");
+    chain.pass(1, [chain.completion_of(id)]);
+    assert_eq!(reputation(&chain, loser), 952);
+    chain.pass(1, (0..120).map(|n| submit(ANNA, task(&format!("t{n}")))));
+    let leases = (1..=4).map(|seed| chain.worker(seed).leases).collect::<Vec<_>>();
+    let least = chain.worker(loser).leases;
+    assert!(leases.iter().all(|other| *other >= least) && leases.iter().sum::<u64>() == 123, "{leases:?}");
+    assert!(leases.iter().any(|other| *other > least), "{leases:?}");
+}
+
+#[test]
+fn statistics_say_how_work_is_spread_and_what_would_serve_it() {
+    let mut chain = Chain::with(&[1, 3], limits());
+    let empty = chain.state.balance_statistics();
+    assert_eq!((empty.load_max, empty.load_mean, empty.oldest_pending_ms, empty.desired_capacity), (0, 0, 0, 2));
+    chain.pass(1, (0..128).map(|n| submit(ANNA, task(&format!("t{n}")))));
+    let half = chain.state.balance_statistics();
+    let of = |seed: u8, share: &Share| share.node == public(seed);
+    let share = |seed| *half.shares.iter().find(|share| of(seed, share)).expect("a validator");
+    assert_eq!(
+        [share(1), share(2)].map(|share| (share.units, share.units_max, share.load())),
+        [(32, 64, 500), (96, 192, 500)]
+    );
+    assert_eq!((share(2).weight, share(2).reputation.per_mille(), share(2).is_at_work), (3_000, 1_000, true));
+    assert_eq!((half.load_max, half.load_mean, half.desired_capacity), (500, 500, 4));
+    assert_eq!((half.demand.capacity, half.demand.units_leased, half.demand.units_pending), (4, 128, 0));
+    chain.pass(1, (128..296).map(|n| submit(ANNA, task(&format!("t{n}")))));
+    chain.lapse(5_000);
+    let full = chain.state.balance_statistics();
+    assert_eq!((full.load_max, full.load_mean, full.oldest_pending_ms), (1_000, 1_000, 5_000));
+    assert_eq!((full.counts.pending, full.demand.units_pending), (40, 40));
+    // 296 of 256 units, aimed at 0.7 of them.
+    assert_eq!(full.desired_capacity, 7);
 }
 
 #[test]
@@ -1067,7 +1206,7 @@ fn a_lease_of_who_is_no_validator_is_refused() {
 /// The formats are stable: whoever means to change one raises its version, and then this value.
 #[test]
 fn the_format_of_a_state_with_tasks_is_what_it_was() {
-    assert_eq!(eventful().state.root().to_string()[..16], *"aa2a947186b0af61");
+    assert_eq!(eventful().state.root().to_string()[..16], *"6fe18cf5fd1ef3a6");
 }
 
 proptest! {

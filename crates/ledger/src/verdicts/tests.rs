@@ -5,7 +5,7 @@ use crate::{
     state::State,
     tasks::{
         Lease, TICK_MS_MAX, Task, TaskState,
-        order::{Claim, Output, Submission},
+        order::{Claim, Output, Policy, Submission},
     },
     transaction::{Kind, SecretKey, Transaction},
     types::{Amount, Epoch, Hash, Height, Nonce, Place, Signature, TaskNumber, View},
@@ -102,6 +102,10 @@ impl Chain {
     }
 
     fn submit(&self, id: &str, retries: u8) -> Order {
+        self.submit_with(id, retries, Policy::Replace)
+    }
+
+    fn submit_with(&self, id: &str, retries: u8, policy: Policy) -> Order {
         let submission = Submission {
             id: id.parse().expect("a task id"),
             executor: "echo".parse().expect("an executor"),
@@ -110,6 +114,8 @@ impl Chain {
             lease_ms: 3_600_000,
             retries,
             deadline: Timestamp(u64::MAX),
+            policy,
+            region: None,
         };
         (ANNA, Kind::SubmitTask(submission))
     }
@@ -388,6 +394,35 @@ fn leases_move_in_the_very_block_of_the_verdict_and_use_up_a_retry() {
         assert_eq!(task.state.name(), if retries == 0 { "failed" } else { "leased" });
         assert!(matches!(chain.answer(completion), Err(TransactionError::LeaseStale { .. })));
     }
+}
+
+#[test]
+fn a_verdict_moves_no_lease_that_waits_or_is_kept() {
+    let mut chain = Chain::new(4);
+    let tasks = Policy::ALL.into_iter().flat_map(|policy| (0..4).map(move |n| (format!("{policy}-{n}"), policy)));
+    chain.pass(1, tasks.clone().map(|(id, policy)| chain.submit_with(&id, 1, policy)).collect::<Vec<_>>());
+    let of_first = |chain: &Chain| {
+        let held = tasks.clone().filter(|(id, _)| chain.lease(id).holder == public(1));
+        held.map(|(_, policy)| policy).collect::<Vec<_>>()
+    };
+    assert_eq!(of_first(&chain), Policy::ALL);
+    chain.pass(1, [2, 3].map(|seed| chain.suspect(seed, 1, Reason::Link)));
+    assert_eq!((chain.phase(1), of_first(&chain)), (Phase::Unresponsive, vec![Policy::Wait, Policy::Keep]));
+    // Under the lease that it still has, the holder may complete.
+    chain.pass(1, [chain.completion_of("wait-0")]);
+    assert_eq!(chain.task("wait-0").state.name(), "done");
+}
+
+#[test]
+fn a_verdict_costs_reputation_and_a_network_event_beyond_the_first_f_does_not() {
+    let mut chain = Chain::new(7);
+    let orders: Vec<Order> = (1..=4)
+        .flat_map(|accused| [5, 6, 7].map(|seed| (seed, accused)))
+        .map(|(seed, accused)| chain.suspect(seed, accused, Reason::Link))
+        .collect();
+    chain.pass(1, orders);
+    let reputation = |seed| chain.state.worker(&public(seed)).expect("a validator").reputation.per_mille();
+    assert_eq!((1..=7).map(reputation).collect::<Vec<_>>(), [900, 900, 1_000, 1_000, 1_000, 1_000, 1_000]);
 }
 
 #[test]
@@ -716,5 +751,5 @@ fn words_of_and_about_who_is_no_validator_and_about_oneself_are_refused() {
 /// The formats are stable: whoever means to change one raises its version, and then this value.
 #[test]
 fn the_format_of_a_state_with_verdicts_is_what_it_was() {
-    assert_eq!(eventful().state.root().to_string()[..16], *"3b5172e18c69ed31");
+    assert_eq!(eventful().state.root().to_string()[..16], *"9d882778e6e2969c");
 }

@@ -10,8 +10,13 @@ use std::collections::{BTreeMap, BTreeSet};
 const CAPACITIES: [u32; 4] = [1, 1, 1, 2];
 
 /// So few that every limit is met.
-const LIMITS: TaskLimits =
-    TaskLimits { tasks_max: 14, open_per_account_max: 6, payload_bytes_max: 1 << 16, keep_blocks: KEEP_BLOCKS };
+const LIMITS: TaskLimits = TaskLimits {
+    tasks_max: 14,
+    open_per_account_max: 6,
+    pending_max: 7,
+    payload_bytes_max: 1 << 16,
+    keep_blocks: KEEP_BLOCKS,
+};
 
 /// How a test goes on: what is ordered, then a block with what was found good.
 #[derive(Clone, Debug)]
@@ -93,6 +98,7 @@ struct Model {
     led: [u64; 4],
     /// The lease time.
     clock: u64,
+    reputation: [u16; 4],
 }
 
 impl Known {
@@ -123,7 +129,15 @@ impl Known {
 impl Model {
     const fn new() -> Self {
         let suspects = BTreeSet::new();
-        Self { known: BTreeMap::new(), submitted: 0, seen: Vec::new(), suspects, led: [0; 4], clock: 1_000 }
+        Self {
+            known: BTreeMap::new(),
+            submitted: 0,
+            seen: Vec::new(),
+            suspects,
+            led: [0; 4],
+            clock: 1_000,
+            reputation: [1_000; 4],
+        }
     }
 
     /// The lease time of a block at this time on a tip of that.
@@ -221,7 +235,9 @@ impl Model {
     fn is_room(&self, who: u8, submission: &Submission) -> bool {
         let own = self.open().filter(|known| known.account == who).count();
         let bytes: usize = self.open().map(|known| known.submission.payload.len()).sum();
+        let pending = self.known.values().filter(|known| known.stand == Stand::Pending).count();
         self.known.len() < LIMITS.tasks_max as usize
+            && pending < LIMITS.pending_max as usize
             && own < LIMITS.open_per_account_max as usize
             && bytes + submission.payload.len() <= LIMITS.payload_bytes_max as usize
     }
@@ -236,6 +252,8 @@ impl Model {
         match kind {
             Kind::CompleteTask { .. } => {
                 known.completions += 1;
+                let reputation = &mut self.reputation[usize::from(who) - 1];
+                *reputation = (*reputation + 2).min(1_000);
                 known.stand = Stand::Done { by: who, token: held.token, at: height };
             }
             Kind::DeclineTask { .. } => known.lose(who, height),
@@ -268,10 +286,13 @@ impl Model {
         }
         for known in self.known.values_mut() {
             if let Stand::Leased(held) = known.stand
+                && known.submission.policy != Policy::Keep
                 && held.until.0 < height
                 && held.until.1 < self.clock
             {
                 self.suspects.insert(held.holder);
+                let reputation = &mut self.reputation[usize::from(held.holder) - 1];
+                *reputation = (*reputation - 50).max(100);
                 known.lose(held.holder, height);
             }
             if known.is_open() && known.submission.deadline.0 < ms {
@@ -350,6 +371,7 @@ impl Model {
                 (self.leases_of(node).count() as u64, self.leases_of(node).map(|(_, units)| units).sum());
             assert_eq!((worker.capacity, worker.leases, worker.units), (capacity, leases, units), "{node}");
             assert!(units <= u64::from(capacity) * 64, "{node} holds {units}");
+            assert_eq!(worker.reputation.per_mille(), self.reputation[usize::from(node) - 1], "{node}");
             assert_eq!(
                 (worker.missed > 0, worker.led.0),
                 (self.suspects.contains(&node), self.led[usize::from(node) - 1])
@@ -398,6 +420,7 @@ fn compare_order(state: &State, task: &Task, known: &Known) {
     let ordered = &known.submission;
     assert_eq!((&task.id, &task.executor, task.units), (&ordered.id, &ordered.executor, ordered.units));
     assert_eq!((task.lease_ms, task.retries, task.deadline), (ordered.lease_ms, ordered.retries, ordered.deadline));
+    assert_eq!((task.policy, &task.region), (ordered.policy, &ordered.region));
     assert_eq!(task.account, public(known.account));
     assert_eq!(state.task_number(&task.account, &task.id), Some(task.number));
     assert!(state.tasks_named(&task.id).any(|number| number == task.number));
@@ -508,11 +531,17 @@ fn names() -> impl Strategy<Value = String> {
 fn submissions() -> impl Strategy<Value = Submission> {
     let units = prop::sample::select(vec![0, 1, 1, 1, 2, 20, 32, 40, 63, 64, 64, 65]);
     let lease_ms = prop::sample::select(vec![1_000, 1_001, 3_000, 5_000, 60_000, 3_600_000]);
-    (names(), units, lease_ms, 0..4_u8).prop_map(|(name, units, lease_ms, retries)| Submission {
-        units,
-        lease_ms,
-        retries,
-        ..task(&name)
+    let region = prop::sample::select(vec![None, Some("local"), Some("elsewhere")]);
+    let policy = prop::sample::select(Policy::ALL.to_vec());
+    (names(), units, lease_ms, 0..4_u8, policy, region).prop_map(|(name, units, lease_ms, retries, policy, region)| {
+        Submission {
+            units,
+            lease_ms,
+            retries,
+            policy,
+            region: region.map(|region| region.parse().expect("a region")),
+            ..task(&name)
+        }
     })
 }
 

@@ -13,7 +13,7 @@ enum Attempt {
     Withdraw { who: u8, node: u8, ahead: u64 },
     Alive { who: u8, back: u64 },
     Drain { who: u8, is_drain: bool, ahead: u64 },
-    Submit { retries: u8 },
+    Submit { retries: u8, policy: Policy },
     Complete { of: usize },
 }
 
@@ -183,9 +183,9 @@ impl Model {
                 }
                 ((who, kind), is_good)
             }
-            Attempt::Submit { retries } => {
+            Attempt::Submit { retries, policy } => {
                 self.submitted += 1;
-                (chain.submit(&format!("t{}", self.submitted), retries), true)
+                (chain.submit_with(&format!("t{}", self.submitted), retries, policy), true)
             }
             Attempt::Complete { of } => {
                 let leased: Vec<Task> = chain
@@ -260,7 +260,9 @@ impl Model {
             let kept = node.turns.len().saturating_sub(16);
             assert!(turns(chain, *seed).iter().eq(&node.turns[kept..]), "{seed}");
             let is_down = matches!(node.now, Now::Unresponsive { .. });
-            assert!(!is_down || chain.leases(*seed) == 0, "{seed} is unresponsive and holds leases");
+            let held = state.leased_to(public(*seed)).map(|number| state.task(number).expect("it is stored"));
+            let moved = held.filter(|task| task.policy == Policy::Replace).count();
+            assert!(!is_down || moved == 0, "{seed} is unresponsive and holds leases");
             let quorum = usize::from(self.n) - self.f();
             assert_eq!(state.is_candidate_for_removal(&public(*seed)), self.against(*seed).len() >= quorum);
             assert!(standing.accusations.iter().map(|it| seed_of(&it.accuser)).eq(self.against(*seed)));
@@ -351,7 +353,8 @@ fn attempts(accusers: Vec<u8>, n: u8) -> impl Strategy<Value = Attempt> {
         4 => (node(), ahead()).prop_map(|(who, back)| Attempt::Alive { who, back }),
         1 => (node(), any::<bool>(), ahead())
             .prop_map(|(who, is_drain, ahead)| Attempt::Drain { who, is_drain, ahead }),
-        2 => (0..4_u8).prop_map(|retries| Attempt::Submit { retries }),
+        2 => (0..4_u8, prop::sample::select(Policy::ALL.to_vec()))
+            .prop_map(|(retries, policy)| Attempt::Submit { retries, policy }),
         1 => (0..64_usize).prop_map(|of| Attempt::Complete { of }),
     ]
 }
