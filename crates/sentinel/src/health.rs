@@ -52,8 +52,9 @@ use wheel::Wheel;
 /// Of a peer's rows one in so many may come late enough to ask it: that costs a dozen messages a minute.
 const LATE_ONE_IN: u64 = 64;
 
-/// Of the answers one in so many may come later than they are waited for.
-const ANSWERS_LATE_ONE_IN: u64 = 200;
+/// How fast the wait for answers falls: an answer that takes longer raises it to more than it took, and it is halved in
+/// ten times as many answers. So it stays near the slowest answer of late, also among peers near and far.
+const ANSWERS_LATE_ONE_IN: u64 = 16;
 
 /// A probe to be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -99,7 +100,7 @@ pub struct Health {
     /// Rows that came, and signs of life of any kind.
     rows: u64,
     signs: u64,
-    /// How long answers take; half a heartbeat before any came, which is a long way around the world.
+    /// How long answers take; before any came, 200 ms at the default heartbeat.
     patience: Margin,
     patience_pace: Pace,
     answers: u32,
@@ -138,7 +139,7 @@ impl Health {
             doubted: 0,
             rows: 0,
             signs: 0,
-            patience: Margin::new(config.heartbeat_us / 2),
+            patience: Margin::new(config.heartbeat_us * 2 / 5),
             patience_pace: Pace::one_in(ANSWERS_LATE_ONE_IN),
             answers: 0,
             need: ln_milli(beats),
@@ -301,7 +302,7 @@ impl Health {
         self.answers = self.answers.wrapping_add(1);
         self.patience.beat(&self.patience_pace, self.answers.wrapping_sub(1), self.answers);
         if took > u64::from(self.patience.us()) {
-            self.patience.missed_by(took.min(self.config.heartbeat_us));
+            self.patience.missed_by((took + took / 4).min(self.config.heartbeat_us));
         }
     }
 
