@@ -21,7 +21,6 @@ const OVERTAKEN_MAX: i32 = 8;
 
 /// The point in time, in grains.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "it wraps, as the module says")]
 pub(super) const fn grains(now: Moment) -> u32 {
     (now.0 >> GRAIN) as u32
 }

@@ -40,7 +40,7 @@ impl Passive {
     pub fn row(&mut self, sequence: u64, now: Moment) {
         let (due, deadline) = (self.arrivals.due, self.deadline_in_grains());
         let now = grains(now);
-        #[expect(clippy::cast_possible_truncation, reason = "only differences count, and they are small")]
+        // Truncated: only differences count, and they are small.
         let sequence = sequence as u32;
         let margin = in_grains(u64::from(self.margin.us()));
         if let Beat::Next { from, .. } = self.arrivals.row(sequence, now, margin) {
