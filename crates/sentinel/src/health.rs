@@ -326,9 +326,9 @@ impl Health {
         let Some(doubt) = self.doubts.get(&node).filter(|doubt| doubt.waves > 0) else { return };
         let took = now.since(doubt.asked);
         self.answers = self.answers.wrapping_add(1);
-        self.patience.beat(&self.patience_pace, self.answers.wrapping_sub(1), self.answers);
+        self.patience.beat(&self.patience_pace, self.answers.wrapping_sub(1), self.answers, 1);
         if took > u64::from(self.patience.us()) {
-            self.patience.missed_by((took + took / 4).min(self.config.heartbeat_us));
+            self.patience.at_least((took + took / 4).min(self.config.heartbeat_us));
         }
     }
 

@@ -71,19 +71,17 @@ impl Margin {
         self.0 = self.0.saturating_add(self.0 >> STEP);
     }
 
-    /// A heartbeat was missed, and would not have been with a margin of so many microseconds: the quick way up, for
-    /// while too little was seen for a rate.
-    pub(super) fn missed_by(&mut self, us: u64) {
-        self.missed();
+    /// At least so many microseconds: the quick way up.
+    pub(super) fn at_least(&mut self, us: u64) {
         *self = Self(self.0.max(Self::new(us).0));
     }
 
-    /// The sequence moved on: lowers the margin.
+    /// The sequence moved on: lowers the margin, so many times as fast as usual.
     #[inline]
-    pub(super) fn beat(&mut self, pace: &Pace, from: u32, to: u32) {
+    pub(super) fn beat(&mut self, pace: &Pace, from: u32, to: u32, speed: u32) {
         let lumps = pace.lumps(from, to);
         if lumps != 0 {
-            self.lower(pace, lumps);
+            self.lower(pace, lumps.saturating_mul(speed));
         }
     }
 
@@ -106,7 +104,7 @@ mod tests {
         let mut margin = Margin::new(10_000);
         let mut missed = 0;
         for sequence in 1..=beats {
-            margin.beat(&pace, sequence - 1, sequence);
+            margin.beat(&pace, sequence - 1, sequence, 1);
             if lateness(sequence) > u64::from(margin.us()) {
                 margin.missed();
                 missed += 1;
@@ -143,18 +141,18 @@ mod tests {
         let pace = Pace::one_in(1);
         let mut margin = Margin::new(0);
         assert_eq!(margin.us(), 1_000);
-        margin.beat(&pace, 0, u32::MAX);
+        margin.beat(&pace, 0, u32::MAX, 1);
         assert_eq!(margin.us(), 1_000);
         (0..1_000).for_each(|_| margin.missed());
         assert_eq!(margin.us(), u32::MAX >> FRACTION);
-        margin.missed_by(u64::MAX);
+        margin.at_least(u64::MAX);
         assert_eq!(margin.us(), u32::MAX >> FRACTION);
     }
 
     #[test]
     fn a_leap_of_the_sequence_lowers_it_by_an_eighth_at_most() {
         let mut margin = Margin::new(80_000);
-        margin.beat(&Pace::one_in(2), 0, u32::MAX);
+        margin.beat(&Pace::one_in(2), 0, u32::MAX, 16);
         assert_eq!(margin.us(), 70_000);
     }
 }
