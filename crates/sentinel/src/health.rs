@@ -53,8 +53,8 @@ use wheel::Wheel;
 const LATE_ONE_IN: u64 = 64;
 
 /// How fast the wait for answers falls: an answer that takes longer raises it to more than it took, and it is halved in
-/// ten times as many answers. So it stays near the slowest answer of late, also among peers near and far.
-const ANSWERS_LATE_ONE_IN: u64 = 16;
+/// two hundred answers. So it stays near the slowest answer of late, also among peers near and far.
+const ANSWERS_LATE_ONE_IN: u64 = 8;
 
 /// Records that are fetched side by side: what a processor keeps under way, or a little more.
 const TOGETHER: usize = 32;

@@ -12,7 +12,7 @@ use crate::time::Moment;
 
 /// The first misses move the margin by so many steps, the second by half as many, the third by a third: what Robbins and
 /// Monro ask for, until steps are single ones.
-const SPEED: u32 = 16;
+const SPEED: u32 = 32;
 
 /// One link.
 #[derive(Clone, Copy, Debug)]
