@@ -190,7 +190,8 @@ impl Health {
 
     /// Most doubts end with the first wave; those after it may cost more and are to be the last.
     fn ask_through(&self, node: u32, doubt: &mut Doubt, probes: &mut Vec<Probe>) -> u32 {
-        let wanted = if doubt.waves == 1 { self.config.helpers } else { 2 * self.config.helpers };
+        let first = self.config.helpers.min(1);
+        let wanted = if doubt.waves == 1 { first } else { first + 2 * self.config.helpers };
         let mut found = 0;
         for _ in 0..wanted * CANDIDATES {
             if found == wanted {

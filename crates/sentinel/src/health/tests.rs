@@ -485,7 +485,7 @@ mod any_order {
                 probes.clear();
                 apply(&mut health, call, now, &mut probes);
                 sound(&health);
-                prop_assert!(probes.len() <= 7 * 7);
+                prop_assert!(probes.len() <= 7 * 8);
                 prop_assert!(probes.iter().all(|probe| probe.target != 0 && probe.target < 8));
             }
         }
