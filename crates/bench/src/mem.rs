@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
         "bytes_per_node: capacity times size of everything kept for timing, the wheel included, with rows coming in.",
         "resident_bytes_per_node: growth of the resident set over the same, as the kernel counts it, with the benchmark's own \
          order of nodes (4 bytes each) taken off; a counting allocator would need unsafe code.",
-        "The wheel's 4,096 slots (97 KiB) are shared by all nodes. Nodes that are being probed take about 150 bytes more \
+        "The wheel's 4,096 slots (33 KiB) are shared by all nodes. Nodes that are being probed take about 150 bytes more \
          while they are.",
     ]
     .map(String::from)
