@@ -4,10 +4,12 @@
 //! simulated repeats from its seed.
 //!
 //! - `report`: what a benchmark says, for people and for programs
+//! - `network`: messages, losses, crashes and stalls in virtual time
 //! - `random`: numbers from one seed
 
 #![forbid(unsafe_code)]
 
+pub mod network;
 pub mod random;
 pub mod report;
 

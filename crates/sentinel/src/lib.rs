@@ -3,8 +3,10 @@
 //! Pure: time and observations come in as arguments, answers go out as values. Nothing here reads a clock, opens a
 //! socket or spawns a task, and nothing here can change what the network agrees on.
 //!
+//! - `watchers`: who watches whom, where not everybody can hear everybody
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
 
+pub mod watchers;
 pub mod why;
