@@ -4,11 +4,13 @@
 //! simulated repeats from its seed.
 //!
 //! - `report`: what a benchmark says, for people and for programs
+//! - `crash`: how soon everybody knows of a crash, and how often it is not true
 //! - `network`: messages, losses, crashes and stalls in virtual time
 //! - `random`: numbers from one seed
 
 #![forbid(unsafe_code)]
 
+pub mod crash;
 pub mod network;
 pub mod random;
 pub mod report;

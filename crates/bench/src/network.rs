@@ -126,7 +126,7 @@ impl<M, T> Network<M, T> {
         self.messages += 1;
         self.bytes += bytes;
         if !self.links.loses(from, to, self.now_us, &mut self.random) {
-            let delay_us = DELAY_US_MIN + self.random.exponential(DELAY_US_MORE) as u64;
+            let delay_us = delay_us(&mut self.random);
             self.push(self.now_us + delay_us, Event::Message { from, to, message });
         }
     }
@@ -156,6 +156,11 @@ impl<M, T> Network<M, T> {
         self.made += 1;
         self.queue.push(Reverse(Entry { at_us, made: self.made, event }));
     }
+}
+
+/// How long a message is under way, in microseconds.
+pub fn delay_us(random: &mut Random) -> u64 {
+    DELAY_US_MIN + random.exponential(DELAY_US_MORE) as u64
 }
 
 /// Something under way. What was made first comes first at the same time; so whatever waits for a stalled node keeps
