@@ -19,7 +19,10 @@ pub use report::{Cell, Report};
 
 /// What can be measured.
 #[derive(Clone, Debug, clap::Subcommand)]
-pub enum Verb {}
+pub enum Verb {
+    /// How soon all know of a crash, at what price, and how often it is not true
+    Crash(crash::Options),
+}
 
 /// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
 #[derive(Debug, thiserror::Error)]
@@ -36,5 +39,7 @@ pub struct Failure {
 /// # Errors
 /// See [`Failure`].
 pub fn run(verb: &Verb) -> Result<Report, Failure> {
-    match *verb {}
+    match verb {
+        Verb::Crash(options) => crash::run(options),
+    }
 }

@@ -3,10 +3,14 @@
 //! Pure: time and observations come in as arguments, answers go out as values. Nothing here reads a clock, opens a
 //! socket or spawns a task, and nothing here can change what the network agrees on.
 //!
+//! - `health`: who is still there?
+//! - `time`: points on a monotonic clock
 //! - `watchers`: who watches whom, where not everybody can hear everybody
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
 
+pub mod health;
+pub mod time;
 pub mod watchers;
 pub mod why;

@@ -26,12 +26,14 @@ pub struct Outcome {
     pub unaware: u64,
     /// Crashes that nobody knew of in the end.
     pub unnoticed: u64,
-    /// How often somebody began to think dead a node that was not, and of which nobody thought so before.
-    pub false_deaths: u64,
+    /// When somebody began to think dead a node that was not, and of which nobody thought so before; and which node.
+    pub false_deaths: Vec<(u64, u32)>,
     /// How often an observer thought dead a node that was not.
     pub wrong_beliefs: u64,
-    /// How often a watcher suspected a node that had not crashed, whether others joined it or not.
-    pub false_suspicions: u64,
+    /// When a watcher suspected a node that had not crashed, whether others joined it or not: when, who, whom.
+    pub false_suspicions: Vec<(u64, u32, u32)>,
+    /// For each stall in order: how long a pause of that node was waited for when it began.
+    pub patience_us: Vec<Option<u64>>,
     /// Time that nodes were there and running, in microseconds.
     pub exposure_us: u64,
     /// Messages sent, lost ones included.
@@ -73,7 +75,9 @@ impl Beliefs {
             Some(crashed_us) => self.detect(pair, other, now_us - crashed_us),
             None => {
                 self.outcome.wrong_beliefs += 1;
-                self.outcome.false_deaths += u64::from(self.believers[other] == 1);
+                if self.believers[other] == 1 {
+                    self.outcome.false_deaths.push((now_us, other as u32));
+                }
             }
         }
     }
@@ -87,8 +91,10 @@ impl Beliefs {
     }
 
     /// A watcher suspects a node, and so far only it does.
-    pub fn suspects(&mut self, other: u32) {
-        self.outcome.false_suspicions += u64::from(self.crashed_us[other as usize].is_none());
+    pub fn suspects(&mut self, observer: u32, other: u32, now_us: u64) {
+        if self.crashed_us[other as usize].is_none() {
+            self.outcome.false_suspicions.push((now_us, observer, other));
+        }
     }
 
     /// The end: what came of it.
@@ -133,9 +139,10 @@ impl Outcome {
         self.first_us.extend(other.first_us);
         self.unaware += other.unaware;
         self.unnoticed += other.unnoticed;
-        self.false_deaths += other.false_deaths;
+        self.false_deaths.extend(other.false_deaths);
         self.wrong_beliefs += other.wrong_beliefs;
-        self.false_suspicions += other.false_suspicions;
+        self.false_suspicions.extend(other.false_suspicions);
+        self.patience_us.extend(other.patience_us);
         self.exposure_us += other.exposure_us;
         self.messages += other.messages;
         self.bytes += other.bytes;
@@ -200,6 +207,8 @@ pub trait Detectors {
     type Timer;
     /// Sets the first timers.
     fn start(&mut self, network: &mut Network<Self::Message, Self::Timer>);
+    /// How long a pause of this node no observer takes for a crash, in microseconds, if they learn that.
+    fn patience_us(&self, node: u32) -> Option<u64>;
     /// Lets a node do what it does when this happens.
     fn take(
         &mut self,
@@ -228,7 +237,10 @@ pub fn play<D: Detectors>(
                 network.crash(node);
                 beliefs.crash(node, at_us);
             }
-            Some(Act::Stall(node, until_us)) => network.stall(node, until_us),
+            Some(Act::Stall(node, until_us)) => {
+                network.stall(node, until_us);
+                beliefs.outcome.patience_us.push(detectors.patience_us(node));
+            }
             None => {}
         }
     }
@@ -250,7 +262,7 @@ mod tests {
         beliefs.thinks_dead(2, 0, 1_800);
         let outcome = beliefs.finish(2_000);
         assert_eq!((outcome.all_us, outcome.first_us), (vec![500, 800], vec![500]));
-        assert_eq!((outcome.unaware, outcome.unnoticed, outcome.false_deaths), (1, 0, 0));
+        assert_eq!((outcome.unaware, outcome.unnoticed, outcome.false_deaths.len()), (1, 0, 0));
         assert_eq!(outcome.exposure_us, 1_000 + 3 * 2_000);
     }
 
@@ -262,12 +274,12 @@ mod tests {
         beliefs.thinks_alive(1, 0);
         beliefs.thinks_dead(1, 0, 12);
         let mut both = beliefs.outcome.clone();
-        assert_eq!((both.false_deaths, both.wrong_beliefs), (1, 3));
+        assert_eq!((&both.false_deaths[..], both.wrong_beliefs), (&[(10, 0)][..], 3));
         beliefs.thinks_alive(1, 0);
         beliefs.thinks_alive(2, 0);
         beliefs.thinks_dead(2, 0, 13);
         both.add(beliefs.outcome);
-        assert_eq!((both.false_deaths, both.wrong_beliefs), (1 + 2, 3 + 4));
+        assert_eq!((both.false_deaths, both.wrong_beliefs), (vec![(10, 0), (10, 0), (13, 0)], 3 + 4));
     }
 
     #[test]

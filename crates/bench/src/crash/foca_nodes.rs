@@ -75,6 +75,10 @@ impl Detectors for FocaNodes {
         }
     }
 
+    fn patience_us(&self, _: u32) -> Option<u64> {
+        None
+    }
+
     fn take(&mut self, event: Event<Vec<u8>, Timer<Name>>, network: &mut Wire, beliefs: &mut Beliefs) {
         let me = event.node();
         let mut port = Port { me, network, beliefs, rejoins: 0 };

@@ -156,6 +156,8 @@ struct Node {
     tick_us: u64,
     dead: Vec<bool>,
     lives: Vec<u32>,
+    /// Whose rows are expected, and how often.
+    intervals_us: BTreeMap<u32, u64>,
     suspicions: BTreeMap<u32, Suspicion>,
     checks: BTreeMap<u32, Check>,
     broadcasts: BTreeMap<u32, Broadcast>,
@@ -168,8 +170,6 @@ pub struct OurNodes {
     heartbeat_us: u64,
     probes: Vec<Probe>,
     random: Random,
-    /// What is learned about stalls, for those who want to see it when it is over.
-    pub budgets_us: Vec<u64>,
 }
 
 impl OurNodes {
@@ -184,6 +184,7 @@ impl OurNodes {
             tick_us: u64::MAX,
             dead: vec![false; nodes as usize],
             lives: vec![0; nodes as usize],
+            intervals_us: BTreeMap::new(),
             suspicions: BTreeMap::new(),
             checks: BTreeMap::new(),
             broadcasts: BTreeMap::new(),
@@ -194,14 +195,7 @@ impl OurNodes {
             heartbeat_us: config.heartbeat_us,
             probes: Vec::new(),
             random,
-            budgets_us: Vec::new(),
         }
-    }
-
-    /// The longest pause that any of its watchers has learned to wait for, microseconds.
-    pub fn budget_us(&self, node: u32) -> u64 {
-        let watchers = self.watchers.of(node, |_| true);
-        watchers.map(|watcher| self.nodes[watcher as usize].health.stall_us(node)).min().unwrap_or(0)
     }
 }
 
@@ -218,6 +212,11 @@ impl Detectors for OurNodes {
             }
             node.set_tick(network);
         }
+    }
+
+    fn patience_us(&self, node: u32) -> Option<u64> {
+        let watchers = self.watchers.of(node, |_| true);
+        watchers.map(|watcher| self.nodes[watcher as usize].health.stall_us(node)).min()
     }
 
     fn take(&mut self, event: Event<Message, Timer>, network: &mut Wire, beliefs: &mut Beliefs) {
@@ -243,10 +242,12 @@ impl Node {
     /// Watches a node, or no longer: as the order of its watchers says with those we know dead left out.
     fn watch(&mut self, target: u32, watchers: &Watchers, heartbeat_us: u64, now_us: u64) {
         let dead = &self.dead;
-        let mut all = watchers.of(target, |other| !dead[other as usize]);
-        let count = watchers.of(target, |other| !dead[other as usize]).count() as u64;
-        let interval = if !dead[target as usize] && all.any(|other| other == self.me) { count * heartbeat_us } else { 0 };
-        self.health.expect(target, interval, Moment(now_us));
+        let all: Vec<u32> = watchers.of(target, |other| !dead[other as usize]).collect();
+        let watched = !dead[target as usize] && all.contains(&self.me);
+        let interval_us = if watched { all.len() as u64 * heartbeat_us } else { 0 };
+        if self.intervals_us.insert(target, interval_us).unwrap_or(0) != interval_us {
+            self.health.expect(target, interval_us, Moment(now_us));
+        }
     }
 
     /// Ticks must come in time; those that come too early find nothing to do.
@@ -332,8 +333,8 @@ impl Turn<'_> {
         if let Some(watcher) = turn {
             self.send(watcher, Message::Row { sequence: row / WATCHERS as u64 });
         }
-        let next_us = (due_us + self.heartbeat_us).max(self.network.now_us());
-        self.network.wake(me, next_us, Timer::Row);
+        let (next_us, now_us) = (due_us + self.heartbeat_us, self.network.now_us());
+        self.network.wake(me, if next_us > now_us { next_us } else { now_us + self.heartbeat_us }, Timer::Row);
     }
 
     fn tick(&mut self) {
@@ -344,13 +345,21 @@ impl Turn<'_> {
         *self.probes = probes;
     }
 
-    /// From the second wave on one helper is asked how it is as well: do we hear anybody at all?
     fn probe(&mut self, probe: Probe) {
         let target = probe.target;
-        let Some(helper) = probe.through else { return self.send(target, Message::Ping { origin: None }) };
+        let Some(helper) = probe.through else { return self.probe_directly(target, probe.wave) };
         let helper = if self.node.dead[helper as usize] { self.node.draw(target) } else { Some(helper) };
-        let Some(helper) = helper else { return };
-        self.send(helper, Message::Relay { target });
+        if let Some(helper) = helper {
+            self.send(helper, Message::Relay { target });
+        }
+    }
+
+    /// From the second wave on another is asked as well how it is: do we hear anybody at all?
+    fn probe_directly(&mut self, target: u32, wave: u8) {
+        self.send(target, Message::Ping { origin: None });
+        if let Some(other) = self.node.draw(target).filter(|_| wave > 1) {
+            self.send(other, Message::Ping { origin: None });
+        }
     }
 
     fn answered(&mut self, target: u32) {
@@ -371,7 +380,7 @@ impl Turn<'_> {
     }
 
     fn suspect(&mut self, target: u32) {
-        self.beliefs.suspects(target);
+        self.beliefs.suspects(self.node.me, target, self.network.now_us());
         if !self.node.dead[target as usize] {
             self.node.suspicions.insert(target, Suspicion { rounds: 0 });
             self.ask_for_seconds(target);
