@@ -139,7 +139,10 @@ fn check(options: &Options) -> Result<(), Failure> {
     }
     if options.seconds < WARM_S + APART_S + AFTER_S {
         let least = WARM_S + APART_S + AFTER_S;
-        return refuse(format!("--seconds {}: at least {least}", options.seconds), "nodes must learn, and then be told");
+        return refuse(
+            format!("--seconds {}: at least {least}", options.seconds),
+            "nodes must learn, and then be told",
+        );
     }
     Ok(())
 }
@@ -262,9 +265,8 @@ fn peers(scene: &Scene, options: &Options, report: &mut Report) -> Result<(), Fa
     if scene.nodes > CHITCHAT_NODES_MAX {
         return Ok(());
     }
-    let network = |seed: u64, acts: &[(u64, Act)], end_us: u64| {
-        chitchat_nodes::play(scene.nodes, scene.loss, seed, acts, end_us)
-    };
+    let network =
+        |seed: u64, acts: &[(u64, Act)], end_us: u64| chitchat_nodes::play(scene.nodes, scene.loss, seed, acts, end_us);
     let outcome = networks(scene, options.peer_crashes, CHITCHAT_WARM_S, network).map_err(|error| Failure {
         message: format!("chitchat did not start: {error:#}"),
         help: "it needs no network; please report this".into(),

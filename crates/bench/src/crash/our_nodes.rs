@@ -45,7 +45,7 @@ const LATE_US: u64 = 10_000;
 pub enum Message {
     /// A heartbeat.
     Row {
-        /// How many of them came before, for this receiver.
+        /// Counts the rows to this receiver, from 1.
         sequence: u64,
     },
     /// Are you there?
@@ -331,7 +331,7 @@ impl Turn<'_> {
         let dead = &self.node.dead;
         let turn = self.watchers.turn(me, row, |other| !dead[other as usize]);
         if let Some(watcher) = turn {
-            self.send(watcher, Message::Row { sequence: row / WATCHERS as u64 });
+            self.send(watcher, Message::Row { sequence: 1 + row / WATCHERS as u64 });
         }
         let (next_us, now_us) = (due_us + self.heartbeat_us, self.network.now_us());
         self.network.wake(me, if next_us > now_us { next_us } else { now_us + self.heartbeat_us }, Timer::Row);
@@ -394,8 +394,7 @@ impl Turn<'_> {
         let rounds = suspicion.rounds;
         let (me, dead) = (self.node.me, &self.node.dead);
         let fits = |other: &u32| *other != me && !dead[*other as usize];
-        let seconds: Vec<u32> =
-            self.watchers.candidates(target).filter(fits).take(SECONDS * rounds as usize).collect();
+        let seconds: Vec<u32> = self.watchers.candidates(target).filter(fits).take(SECONDS * rounds as usize).collect();
         seconds.into_iter().for_each(|second| self.send(second, Message::Second { target }));
         if rounds < SECOND_ROUNDS_MAX {
             self.wake_in(SECOND_EVERY_US, Timer::Second(target));
