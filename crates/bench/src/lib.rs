@@ -7,21 +7,33 @@
 //! - `crash`: how soon everybody knows of a crash, and how often it is not true
 //! - `network`: messages, losses, crashes and stalls in virtual time
 //! - `random`: numbers from one seed
+//! - `qos`: how quick can a listener be at a given rate of mistakes, and how close does ours come?
+//! - `update`: what does a sign of life cost?
+//! - `mem`: what does it take to remember a node?
 
 #![forbid(unsafe_code)]
 
 pub mod crash;
+pub mod mem;
 pub mod network;
+pub mod qos;
 pub mod random;
 pub mod report;
+pub mod update;
 
 pub use report::{Cell, Report};
 
 /// What can be measured.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Verb {
-    /// How soon all know of a crash, at what price, and how often it is not true
+    /// How soon all know of a crash, at what price, and how often it is not true.
     Crash(crash::Options),
+    /// Replay delays and losses through detectors that only listen: detection time at equal rates of mistakes.
+    Qos(qos::Options),
+    /// Nanoseconds for a row and for another sign of life.
+    Update(update::Options),
+    /// Bytes for each node.
+    Mem(mem::Options),
 }
 
 /// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
@@ -41,5 +53,8 @@ pub struct Failure {
 pub fn run(verb: &Verb) -> Result<Report, Failure> {
     match verb {
         Verb::Crash(options) => crash::run(options),
+        Verb::Qos(options) => qos::run(options),
+        Verb::Update(options) => update::run(options),
+        Verb::Mem(options) => mem::run(options),
     }
 }

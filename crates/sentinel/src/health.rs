@@ -52,11 +52,9 @@ use wheel::Wheel;
 /// Of a peer's rows one in so many may come late enough to ask it: that costs a dozen messages a minute.
 const LATE_ONE_IN: u64 = 64;
 
-/// Of the answers one in so many may come later than they are waited for.
-const ANSWERS_LATE_ONE_IN: u64 = 1_000;
-
-/// What answers are taken to need before any came, microseconds: a round trip around half the world.
-const ANSWER_US: u64 = 100_000;
+/// How fast the wait for answers falls: an answer that takes longer raises it to more than it took, and it is halved in
+/// ten times as many answers. So it stays near the slowest answer of late, also among peers near and far.
+const ANSWERS_LATE_ONE_IN: u64 = 16;
 
 /// A probe to be sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -102,7 +100,7 @@ pub struct Health {
     /// Rows that came, and signs of life of any kind.
     rows: u64,
     signs: u64,
-    /// How long answers take.
+    /// How long answers take; before any came, 200 ms at the default heartbeat.
     patience: Margin,
     patience_pace: Pace,
     answers: u32,
@@ -141,7 +139,7 @@ impl Health {
             doubted: 0,
             rows: 0,
             signs: 0,
-            patience: Margin::new(ANSWER_US),
+            patience: Margin::new(config.heartbeat_us * 2 / 5),
             patience_pace: Pace::one_in(ANSWERS_LATE_ONE_IN),
             answers: 0,
             need: ln_milli(beats),
@@ -170,13 +168,13 @@ impl Health {
     pub fn row(&mut self, node: u32, sequence: u64, now: Moment) {
         let now = self.advance(now);
         let Some(record) = self.nodes.get_mut(node as usize) else { return };
-        let (overdue, flags) = (record.overdue_us(now), record.flags);
+        let before = *record;
         #[expect(clippy::cast_possible_truncation, reason = "only differences count, and they are small")]
         let beat = record.row(sequence as u32, now, &self.paces);
         self.signs += 1;
-        self.rows += u64::from(record.watched());
-        if flags & (DOUBTED | SUSPECT | PAUSED) != 0 {
-            self.returned_with(node, beat, overdue, now);
+        self.rows += u64::from(before.watched());
+        if before.is(DOUBTED | SUSPECT | PAUSED) {
+            self.returned_with(node, beat, before.overdue_us(now), now);
         }
     }
 
@@ -185,12 +183,12 @@ impl Health {
     pub fn heard(&mut self, node: u32, now: Moment) {
         let now = self.advance(now);
         let Some(record) = self.nodes.get_mut(node as usize) else { return };
-        let (overdue, flags) = (record.overdue_us(now), record.flags);
+        let before = *record;
         record.arrivals.heard = grains(now);
         record.flags |= MET;
         self.signs += 1;
-        if flags & (DOUBTED | SUSPECT) != 0 {
-            self.returned(node, overdue, now);
+        if before.is(DOUBTED | SUSPECT) {
+            self.returned(node, before.overdue_us(now), now);
         }
     }
 
@@ -283,9 +281,9 @@ impl Health {
     fn returned(&mut self, node: u32, overdue_us: u64, now: Moment) {
         let record = &mut self.nodes[node as usize];
         let accused = record.is(SUSPECT);
-        let teaches = paces_change(&self.paces.stalls, record, overdue_us, accused);
-        if teaches && record.is(DOUBTED | SUSPECT) && !self.excused(now) {
-            self.nodes[node as usize].flags |= PAUSED;
+        let teaches = self.paces.stalls.ended(record.wait, overdue_us, accused) != record.wait;
+        if teaches && record.is(DOUBTED | SUSPECT) && now >= self.excused_until {
+            record.flags |= PAUSED;
             self.pauses.insert(node, (overdue_us, accused));
         }
         self.set_alive(node, now);
@@ -304,7 +302,7 @@ impl Health {
         self.answers = self.answers.wrapping_add(1);
         self.patience.beat(&self.patience_pace, self.answers.wrapping_sub(1), self.answers);
         if took > u64::from(self.patience.us()) {
-            self.patience.missed_by(took.min(self.config.heartbeat_us));
+            self.patience.missed_by((took + took / 4).min(self.config.heartbeat_us));
         }
     }
 
@@ -350,8 +348,4 @@ impl Health {
 /// Rows in 2^32 microseconds.
 fn rate(record: &Record) -> u64 {
     (1u64 << 32).checked_div(u64::from(record.arrivals.interval) << 6).unwrap_or(0)
-}
-
-fn paces_change(stalls: &Stalls, record: &Record, overdue_us: u64, accused: bool) -> bool {
-    stalls.ended(record.wait, overdue_us, accused) != record.wait
 }

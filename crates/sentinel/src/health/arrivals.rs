@@ -129,6 +129,15 @@ impl Arrivals {
         latest.wrapping_add(margin)
     }
 
+    /// When is anything expected next? At the first due time that is not before the last sign of life: a row that did not
+    /// come while its sender was heard was lost, and the next one is waited for.
+    pub(super) fn expected(&self) -> u32 {
+        match u32::try_from(between(self.due, self.heard)) {
+            Ok(later) => self.due.wrapping_add(later.div_ceil(self.interval.max(1)).saturating_mul(self.interval)),
+            Err(_) => self.due,
+        }
+    }
+
     /// Moves what is too long ago to be told apart from the future to where it still can be told.
     pub(super) fn keep_within_reach(&mut self, now: u32) {
         let limit = REACH.cast_signed();
@@ -206,6 +215,18 @@ mod tests {
         assert_eq!(arrivals.deadline(100), 8_100);
         arrivals.heard = 8_001;
         assert_eq!(arrivals.deadline(100), 8_101);
+    }
+
+    #[test]
+    fn a_row_that_did_not_come_while_its_sender_was_heard_is_lost() {
+        let check = |heard: u32, expected: u32| {
+            let arrivals = Arrivals { heard, ..Arrivals::new(INTERVAL, 0) };
+            assert_eq!(arrivals.expected(), expected);
+        };
+        check(7_999, 8_000);
+        check(8_000, 8_000);
+        check(8_001, 16_000);
+        check(16_001, 24_000);
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //! A sequential test (Wald, "Sequential tests of statistical hypotheses", Annals of Mathematical Statistics 16, 1945): if
 //! the peer is alive, a probe goes unanswered with the probability that it or its answer is lost, so each unanswered one
 //! is worth the logarithm of one over that. Enough is as much as a budget of mistakes demands of every single heartbeat:
-//! ln(heartbeats in a year / mistakes in a year). What was already overdue counts for nothing, as it is what we chose to
-//! look at.
+//! ln(heartbeats in a year / mistakes in a year). The overdue row that began it counts once, for as often as rows are
+//! lost or late.
 //!
 //! The sum assumes that paths fail independently. So probes go out in waves, apart in time, through helpers that differ,
 //! no probe counts for more than a loss of one in a hundred would make it, and there is a least number of waves. A loss
@@ -22,10 +22,10 @@ pub(super) const WAVES_CLOSE: u8 = 16;
 pub(super) const WHOLE: u32 = 1 << 16;
 
 /// A message is lost at least this often, as far as evidence goes: 1 in 100.
-const LOSS_MIN: u32 = WHOLE / 100;
+pub(super) const LOSS_MIN: u32 = WHOLE / 100;
 
 /// Above this loss probes say too little; they are counted as if it were no worse.
-const LOSS_MAX: u32 = WHOLE / 2;
+pub(super) const LOSS_MAX: u32 = WHOLE / 2;
 
 /// A peer that is being probed.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ pub(super) fn worth(loss: u32, direct: u32, indirect: u32) -> u32 {
 }
 
 /// ln(1/share), thousandths.
-fn nats(share: u32) -> u32 {
+pub(super) fn nats(share: u32) -> u32 {
     ln_milli(u64::from(WHOLE)) - ln_milli(u64::from(share.max(1)))
 }
 

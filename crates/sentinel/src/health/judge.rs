@@ -4,9 +4,9 @@
 //! pauses; then a suspicion. All of it only while we hear others as we should.
 
 use super::{
-    Health, Link, Probe,
+    Health, LATE_ONE_IN, Link, Probe,
     arrivals::REACH,
-    doubt::{Doubt, WAVES_CLOSE, WAVES_MIN, worth},
+    doubt::{Doubt, LOSS_MAX, LOSS_MIN, WAVES_CLOSE, WAVES_MIN, WHOLE, nats, worth},
     rate,
     record::{ARMED, DOUBTED},
 };
@@ -36,8 +36,8 @@ impl Health {
         let now = self.advance(now);
         self.notice_own_lag(now);
         while let Some(fired) = self.wheel.fire(now) {
-            self.touch(&fired);
-            fired.iter().for_each(|node| self.look(*node, now));
+            self.touch(fired.nodes());
+            fired.nodes().iter().for_each(|node| self.look(*node, now));
         }
         while let Some((_, node)) = self.agenda.first().copied().filter(|(at, _)| *at <= now) {
             if probes.len() >= PROBES_MAX {
@@ -63,22 +63,24 @@ impl Health {
         }
     }
 
-    /// Reads all records at once, so that the memory fetches them side by side and not one after the other.
+    /// Reads these records at once, so that the memory fetches them side by side and not one after the other.
+    #[inline]
     fn touch(&self, nodes: &[u32]) {
         let sum = nodes.iter().fold(0, |sum, node| sum ^ self.nodes[*node as usize].flags);
         std::hint::black_box(sum);
     }
 
     /// An entry of the wheel fired: is the node overdue by now?
+    #[inline]
     fn look(&mut self, node: u32, now: Moment) {
         let record = &mut self.nodes[node as usize];
-        record.flags &= !ARMED;
-        if !record.watched() {
-            return;
-        }
-        match record.doubtful_in(now) {
-            0 => self.doubt(node, now),
-            _ => self.arm(node, now),
+        match (record.watched(), record.doubtful_in(now)) {
+            (false, _) => record.flags &= !ARMED,
+            (true, 0) => {
+                record.flags &= !ARMED;
+                self.doubt(node, now);
+            }
+            (true, left) => self.wheel.arm(node, now.after(left)),
         }
     }
 
@@ -92,7 +94,7 @@ impl Health {
             asked: now,
             latest: now,
             waves: 0,
-            evidence: 0,
+            evidence: self.overdue_is_worth(node),
             rows: self.rows,
             signs: self.signs,
             helper: helper % self.nodes.len() as u32,
@@ -100,6 +102,12 @@ impl Health {
         };
         self.doubts.insert(node, doubt);
         self.agenda.insert((now, node));
+    }
+
+    /// A doubt itself is evidence: it comes with a lost row, or with one of those that may be late.
+    fn overdue_is_worth(&self, node: u32) -> u32 {
+        let loss = self.nodes[node as usize].loss();
+        nats(loss.clamp(LOSS_MIN, LOSS_MAX) + WHOLE / LATE_ONE_IN as u32)
     }
 
     fn judge(&mut self, node: u32, now: Moment, probes: &mut Vec<Probe>) {
@@ -142,7 +150,7 @@ impl Health {
             return Others::Heard;
         }
         let rate = self.rate - rate(&self.nodes[node as usize]);
-        let due = u128::from(now.since(doubt.since)) * u128::from(rate) >> 32;
+        let due = (u128::from(now.since(doubt.since)) * u128::from(rate)) >> 32;
         let came = u128::from(self.rows - doubt.rows);
         match came * 2 >= due {
             true if self.signs > doubt.signs => Others::Heard,
@@ -182,18 +190,25 @@ impl Health {
         doubt.latest = now;
         doubt.next = now;
         probes.push(Probe { target: node, through: None, wave: doubt.waves });
-        let mut helpers = 0;
-        for _ in 0..self.config.helpers * CANDIDATES {
-            if helpers == self.config.helpers {
+        let helpers = self.ask_through(node, doubt, probes);
+        let worth = worth(self.nodes[node as usize].loss(), 1, helpers);
+        doubt.evidence = doubt.evidence.saturating_add(worth);
+    }
+
+    /// Most doubts end with the first wave; those after it may cost more and are to be the last.
+    fn ask_through(&self, node: u32, doubt: &mut Doubt, probes: &mut Vec<Probe>) -> u32 {
+        let wanted = if doubt.waves == 1 { self.config.helpers } else { 2 * self.config.helpers };
+        let mut found = 0;
+        for _ in 0..wanted * CANDIDATES {
+            if found == wanted {
                 break;
             }
             if let Some(helper) = self.next_helper(node, doubt) {
                 probes.push(Probe { target: node, through: Some(helper), wave: doubt.waves });
-                helpers += 1;
+                found += 1;
             }
         }
-        let worth = worth(self.nodes[node as usize].loss(), 1, helpers);
-        doubt.evidence = doubt.evidence.saturating_add(worth);
+        found
     }
 
     /// The walk visits every node once before any twice, so helpers of one doubt are distinct while there are enough.
@@ -207,7 +222,8 @@ impl Health {
     }
 
     /// What went unanswered while we were not to be trusted counts for nothing.
-    fn begin_again(&mut self, doubt: &mut Doubt, until: Moment, now: Moment) {
+    fn begin_again(&self, doubt: &mut Doubt, until: Moment, now: Moment) {
+        // Not even that it is overdue: we may have missed the row ourselves.
         *doubt = Doubt { since: now, waves: 0, evidence: 0, rows: self.rows, signs: self.signs, next: until, ..*doubt };
     }
 

@@ -20,6 +20,8 @@ pub struct Passive {
     margin: Margin,
     pace: Pace,
     misses: u8,
+    /// Whether a heartbeat ever came. The first one tells the phase, and cannot be late.
+    met: bool,
 }
 
 impl Passive {
@@ -30,6 +32,7 @@ impl Passive {
             margin: Margin::new(interval_us / 16),
             pace: Pace::one_in(one_in),
             misses: 0,
+            met: false,
         }
     }
 
@@ -42,7 +45,7 @@ impl Passive {
         let margin = in_grains(u64::from(self.margin.us()));
         if let Beat::Next { from, .. } = self.arrivals.row(sequence, now, margin) {
             self.margin.beat(&self.pace, from, sequence);
-            if between(deadline, now) > 0 {
+            if std::mem::replace(&mut self.met, true) && between(deadline, now) > 0 {
                 self.missed(us(between(due, now)));
             }
         }
@@ -77,6 +80,13 @@ mod tests {
         let mut passive = Passive::new(1_024_000, 100, Moment(0));
         passive.row(1, Moment(1_024_000));
         assert_eq!(passive.deadline(Moment(1_024_000)), Moment(2_048_000 + 64_000));
+    }
+
+    #[test]
+    fn the_first_heartbeat_tells_the_phase_whenever_it_comes() {
+        let mut passive = Passive::new(1_024_000, 100, Moment(0));
+        passive.row(1, Moment(40_960_000));
+        assert_eq!(passive.deadline(Moment(40_960_000)), Moment(40_960_000 + 1_024_000 + 64_000));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is kept about one peer: 24 bytes, with the entry in the wheel 28.
 
 use super::{
-    arrivals::{Arrivals, Beat, grains, in_grains, us},
+    arrivals::{Arrivals, Beat, between, grains, in_grains, us},
     doubt::WHOLE,
     margin::{Margin, Pace},
     stalls::{Stalls, Step},
@@ -22,7 +22,10 @@ pub(super) const CHANGED: u8 = 16;
 pub(super) const PAUSED: u8 = 32;
 
 /// The average of losses forgets within so many rows, as a power of two.
-const MEMORY: u32 = 6;
+const MEMORY: u32 = 7;
+
+/// The share of rows taken to be lost before any came: bad, so that early evidence counts for little.
+const LOST: u16 = 1 << 14;
 
 /// What all records share.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) const fn new(margin: Margin, wait: Step, now: Moment) -> Self {
-        Self { arrivals: Arrivals::new(0, grains(now)), margin, lost: 0, flags: 0, wait }
+        Self { arrivals: Arrivals::new(0, grains(now)), margin, lost: LOST, flags: 0, wait }
     }
 
     pub(super) const fn watched(&self) -> bool {
@@ -55,8 +58,9 @@ impl Record {
         self.flags & flag != 0
     }
 
+    /// The share of [`WHOLE`] that may be lost: a quarter more than was seen, as a hundred rows are not many.
     pub(super) const fn loss(&self) -> u32 {
-        self.lost as u32
+        self.lost as u32 * 5 / 4
     }
 
     /// From now on rows are due every so often.
@@ -99,30 +103,23 @@ impl Record {
     /// Moves the average as often as rows are missing; the peer chooses the number, so it is bounded.
     fn skipped(&mut self, rows: u32) {
         for _ in 0..rows.min(1 << MEMORY) {
-            self.lost += ((WHOLE - 1 - self.loss()) >> MEMORY) as u16;
+            self.lost += ((WHOLE - 1 - u32::from(self.lost)) >> MEMORY) as u16;
         }
     }
 
     /// Microseconds until it is overdue enough to be doubted; 0 when it is.
     pub(super) fn doubtful_in(&self, now: Moment) -> u64 {
-        let left = super::arrivals::between(grains(now), self.arrivals.deadline(self.grace()));
-        // Signs of life without rows: no need to look again at each of them.
-        let signs_only = super::arrivals::between(self.arrivals.due, self.arrivals.heard) > 0;
-        match u64::try_from(left) {
-            Ok(0) | Err(_) => 0,
-            Ok(left) if signs_only => left.max(u64::from(self.arrivals.interval / 8)) << 6,
-            Ok(left) => left << 6,
-        }
+        us(between(grains(now), self.arrivals.expected().wrapping_add(self.grace())))
     }
 
-    /// Microseconds since the row that is due was expected.
+    /// Microseconds since something was expected of it.
     pub(super) fn overdue_us(&self, now: Moment) -> u64 {
-        us(super::arrivals::between(self.arrivals.due, grains(now)))
+        us(between(self.arrivals.expected(), grains(now)))
     }
 
     /// Microseconds since anything was heard.
     pub(super) fn silence_us(&self, now: Moment) -> u64 {
-        us(super::arrivals::between(self.arrivals.heard, grains(now)))
+        us(between(self.arrivals.heard, grains(now)))
     }
 }
 
@@ -144,6 +141,6 @@ mod tests {
         for sequence in (1..4_000).filter(|n| n % 10 != 0) {
             record.row(sequence, Moment(u64::from(sequence) * 500_000), &paces);
         }
-        assert!(record.loss().abs_diff(WHOLE / 10) < WHOLE / 50, "{}", record.loss());
+        assert!(record.loss().abs_diff(WHOLE / 8) < WHOLE / 50, "{}", record.loss());
     }
 }

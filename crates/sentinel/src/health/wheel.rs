@@ -13,70 +13,139 @@ const SLOT: u32 = 10;
 /// Slots, so that the horizon is 4 s: several heartbeats.
 const SLOTS: u64 = 4_096;
 
+/// No chunk.
+const NONE: u32 = u32::MAX;
+
+/// Nodes in a chunk: with the link it fills a cache line.
+const FULL: usize = 15;
+
+/// A piece of a slot's list. Chunks make memory follow the number of nodes, and not the fullest that each slot ever was;
+/// and what one of them names can be fetched side by side.
+#[derive(Clone, Copy, Debug)]
+struct Chunk {
+    nodes: [u32; FULL],
+    next: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// Its first chunk, the only one that may have room.
+    head: u32,
+    /// Nodes in that one.
+    filled: u32,
+}
+
+const EMPTY: Slot = Slot { head: NONE, filled: 0 };
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Wheel {
-    slots: Vec<Vec<u32>>,
+    slots: Vec<Slot>,
     /// One bit for each slot that is not empty.
     occupied: Vec<u64>,
+    chunks: Vec<Chunk>,
+    /// The first chunk that is not in use.
+    free: u32,
     /// The next slot to fire, counted from the origin of time.
     next: u64,
-    entries: usize,
+    /// The first slot that is not empty, counted likewise; the end of time: none is.
+    first: u64,
+}
+
+/// Nodes whose entries fired.
+pub(super) struct Fired {
+    nodes: [u32; FULL],
+    count: u32,
+}
+
+impl Fired {
+    pub(super) fn nodes(&self) -> &[u32] {
+        &self.nodes[..self.count as usize]
+    }
 }
 
 impl Wheel {
     pub(super) fn new(now: Moment) -> Self {
         let slots = usize::try_from(SLOTS).expect("a few thousand");
-        Self { slots: vec![Vec::new(); slots], occupied: vec![0; slots / 64], next: now.0 >> SLOT, entries: 0 }
+        Self {
+            slots: vec![EMPTY; slots],
+            occupied: vec![0; slots / 64],
+            chunks: Vec::new(),
+            free: NONE,
+            next: now.0 >> SLOT,
+            first: u64::MAX,
+        }
     }
 
     /// Fires at the end of the slot that `at` is in: never early, at most about a millisecond late.
     pub(super) fn arm(&mut self, node: u32, at: Moment) {
-        let slot = Self::place((at.0 >> SLOT).clamp(self.next, self.next + SLOTS - 1));
-        self.slots[slot].push(node);
-        self.occupied[slot / 64] |= 1 << (slot % 64);
-        self.entries += 1;
+        let number = (at.0 >> SLOT).clamp(self.next, self.next + SLOTS - 1);
+        self.first = self.first.min(number);
+        let place = Self::place(number);
+        let mut slot = self.slots[place];
+        if slot.head == NONE || slot.filled as usize == FULL {
+            slot = Slot { head: self.chunk(slot.head), filled: 0 };
+            self.occupied[place / 64] |= 1 << (place % 64);
+        }
+        self.chunks[slot.head as usize].nodes[slot.filled as usize] = node;
+        self.slots[place] = Slot { filled: slot.filled + 1, ..slot };
     }
 
     /// When the first entry fires.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        self.first().map(Self::end)
+    pub(super) const fn deadline(&self) -> Option<Moment> {
+        if self.first == u64::MAX { None } else { Some(Moment((self.first + 1) << SLOT)) }
     }
 
-    /// The entries of the first slot that is over, if one is. The slot's memory goes with them: a slot that was once full
-    /// keeps nothing.
-    pub(super) fn fire(&mut self, now: Moment) -> Option<Vec<u32>> {
+    /// Some of the entries of the first slot that is over, if one is.
+    pub(super) fn fire(&mut self, now: Moment) -> Option<Fired> {
         let over = now.0 >> SLOT;
-        match self.first().filter(|slot| *slot < over) {
-            Some(slot) => {
-                self.next = slot + 1;
-                Some(self.empty(Self::place(slot)))
-            }
-            None => {
-                self.next = self.next.max(over);
-                None
-            }
+        if self.first >= over {
+            self.next = self.next.max(over);
+            return None;
         }
+        // What is armed meanwhile must not come into the slot that is being emptied.
+        self.next = self.first + 1;
+        Some(self.take(Self::place(self.first)))
     }
 
     /// Bytes held, spare room included.
-    pub(super) fn bytes(&self) -> usize {
-        let entries: usize = self.slots.iter().map(|slot| slot.capacity() * size_of::<u32>()).sum();
-        entries + self.slots.capacity() * size_of::<Vec<u32>>() + self.occupied.capacity() * size_of::<u64>()
+    pub(super) const fn bytes(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+            + self.occupied.capacity() * size_of::<u64>()
+            + self.chunks.capacity() * size_of::<Chunk>()
     }
 
-    fn empty(&mut self, slot: usize) -> Vec<u32> {
-        let fired = std::mem::take(&mut self.slots[slot]);
-        self.occupied[slot / 64] &= !(1 << (slot % 64));
-        self.entries -= fired.len();
-        fired
-    }
-
-    /// The first slot that is not empty: a look at one bit a slot, in words.
-    fn first(&self) -> Option<u64> {
-        if self.entries == 0 {
-            return None;
+    /// Takes a slot's first chunk.
+    fn take(&mut self, place: usize) -> Fired {
+        let Slot { head, filled } = self.slots[place];
+        let Chunk { nodes, next } = self.chunks[head as usize];
+        self.chunks[head as usize].next = std::mem::replace(&mut self.free, head);
+        self.slots[place] = Slot { head: next, filled: FULL as u32 };
+        if next == NONE {
+            self.slots[place] = EMPTY;
+            self.occupied[place / 64] &= !(1 << (place % 64));
+            self.first = self.search().unwrap_or(u64::MAX);
         }
+        Fired { nodes, count: filled }
+    }
+
+    /// An empty chunk before `next`.
+    fn chunk(&mut self, next: u32) -> u32 {
+        let found = self.free;
+        if found != NONE {
+            self.free = std::mem::replace(&mut self.chunks[found as usize].next, next);
+            return found;
+        }
+        if self.chunks.len() == self.chunks.capacity() {
+            // Doubling would leave half of it unused.
+            self.chunks.reserve_exact(self.chunks.len() / 16 + 16);
+        }
+        self.chunks.push(Chunk { nodes: [0; FULL], next });
+        u32::try_from(self.chunks.len() - 1).expect("fewer chunks than nodes and slots")
+    }
+
+    /// The first slot from the next one on that is not empty: a look at one bit a slot, in words.
+    fn search(&self) -> Option<u64> {
         let start = Self::place(self.next);
         let words = self.occupied.len();
         let masked = self.occupied[start / 64] & (u64::MAX << (start % 64));
@@ -86,12 +155,9 @@ impl Wheel {
         Some(self.next + (slot + SLOTS - start as u64) % SLOTS)
     }
 
-    fn place(slot: u64) -> usize {
-        usize::try_from(slot % SLOTS).expect("a few thousand")
-    }
-
-    const fn end(slot: u64) -> Moment {
-        Moment((slot + 1) << SLOT)
+    #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
+    const fn place(slot: u64) -> usize {
+        (slot % SLOTS) as usize
     }
 }
 
@@ -100,7 +166,11 @@ mod tests {
     use super::*;
 
     fn fired(wheel: &mut Wheel, now: u64) -> Vec<u32> {
-        std::iter::from_fn(|| wheel.fire(Moment(now))).flatten().collect()
+        let mut nodes = Vec::new();
+        while let Some(fired) = wheel.fire(Moment(now)) {
+            nodes.extend(fired.nodes());
+        }
+        nodes
     }
 
     #[test]
@@ -126,6 +196,18 @@ mod tests {
         let horizon = wheel.deadline().expect("armed");
         assert!((14_190_000..14_200_000).contains(&horizon.0), "{horizon:?}");
         assert_eq!(fired(&mut wheel, horizon.0), [2]);
+    }
+
+    #[test]
+    fn a_crowded_slot_fires_everybody_once_and_its_memory_is_used_again() {
+        let mut wheel = Wheel::new(Moment(0));
+        for round in 1..200 {
+            (0..1_000).for_each(|node| wheel.arm(node, Moment(round * 10_000)));
+            let mut nodes = fired(&mut wheel, round * 10_000 + 2_000);
+            nodes.sort_unstable();
+            assert_eq!(nodes, (0..1_000).collect::<Vec<_>>());
+        }
+        assert!(wheel.chunks.len() <= 1_000 / FULL + 1, "{}", wheel.chunks.len());
     }
 
     #[test]
