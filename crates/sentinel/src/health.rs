@@ -168,13 +168,14 @@ impl Health {
     pub fn row(&mut self, node: u32, sequence: u64, now: Moment) {
         let now = self.advance(now);
         let Some(record) = self.nodes.get_mut(node as usize) else { return };
-        let before = *record;
-        #[expect(clippy::cast_possible_truncation, reason = "only differences count, and they are small")]
-        let beat = record.row(sequence as u32, now, &self.paces);
         self.signs += 1;
-        self.rows += u64::from(before.watched());
-        if before.is(DOUBTED | SUSPECT | PAUSED) {
-            self.returned_with(node, beat, before.overdue_us(now), now);
+        self.rows += u64::from(record.watched());
+        #[expect(clippy::cast_possible_truncation, reason = "only differences count, and they are small")]
+        let sequence = sequence as u32;
+        if record.is(DOUBTED | SUSPECT | PAUSED) {
+            self.returned_with(node, sequence, now);
+        } else {
+            record.row(sequence, now, &self.paces);
         }
     }
 
@@ -183,12 +184,12 @@ impl Health {
     pub fn heard(&mut self, node: u32, now: Moment) {
         let now = self.advance(now);
         let Some(record) = self.nodes.get_mut(node as usize) else { return };
-        let before = *record;
+        self.signs += 1;
+        let overdue = if record.is(DOUBTED | SUSPECT) { Some(record.overdue_us(now)) } else { None };
         record.arrivals.heard = grains(now);
         record.flags |= MET;
-        self.signs += 1;
-        if before.is(DOUBTED | SUSPECT) {
-            self.returned(node, before.overdue_us(now), now);
+        if let Some(overdue) = overdue {
+            self.returned(node, overdue, now);
         }
     }
 
@@ -264,25 +265,30 @@ impl Health {
     }
 
     /// A row came from one that was doubted, or had paused.
-    fn returned_with(&mut self, node: u32, beat: Beat, overdue_us: u64, now: Moment) {
-        let before = self.pauses.remove(&node);
-        self.nodes[node as usize].flags &= !PAUSED;
-        self.returned(node, overdue_us, now);
-        let pause = self.pauses.remove(&node).or(before);
+    #[cold]
+    fn returned_with(&mut self, node: u32, sequence: u32, now: Moment) {
+        let record = &mut self.nodes[node as usize];
+        let overdue = record.overdue_us(now);
+        let beat = record.row(sequence, now, &self.paces);
+        if record.is(DOUBTED | SUSPECT) {
+            self.returned(node, overdue, now);
+        }
+        let pause = self.pauses.remove(&node);
         self.nodes[node as usize].flags &= !PAUSED;
         match (beat, pause) {
             (Beat::Next { .. }, Some((us, accused))) => self.paused(node, us, accused),
-            // It began anew: that was no pause. Or it cannot be told yet.
-            (Beat::Anew | Beat::Old | Beat::Next { .. }, _) => {}
+            // It began anew: that was no pause. Or it cannot be told.
+            (Beat::Anew | Beat::Old, _) | (Beat::Next { .. }, None) => {}
         }
     }
 
     /// A sign of life came from one that was doubted or suspect.
+    #[cold]
     fn returned(&mut self, node: u32, overdue_us: u64, now: Moment) {
         let record = &mut self.nodes[node as usize];
         let accused = record.is(SUSPECT);
         let teaches = self.paces.stalls.ended(record.wait, overdue_us, accused) != record.wait;
-        if teaches && record.is(DOUBTED | SUSPECT) && now >= self.excused_until {
+        if teaches && now >= self.excused_until {
             record.flags |= PAUSED;
             self.pauses.insert(node, (overdue_us, accused));
         }

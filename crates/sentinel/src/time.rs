@@ -8,12 +8,14 @@ pub struct Moment(pub u64);
 
 impl Moment {
     /// Microseconds since `earlier`; 0 if that is later.
+    #[inline]
     #[must_use]
     pub const fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 
     /// So many microseconds later, or the end of time.
+    #[inline]
     #[must_use]
     pub const fn after(self, us: u64) -> Self {
         Self(self.0.saturating_add(us))

@@ -131,6 +131,7 @@ impl Arrivals {
 
     /// When is anything expected next? At the first due time that is not before the last sign of life: a row that did not
     /// come while its sender was heard was lost, and the next one is waited for.
+    #[inline]
     pub(super) fn expected(&self) -> u32 {
         match u32::try_from(between(self.due, self.heard)) {
             Ok(later) => self.due.wrapping_add(later.div_ceil(self.interval.max(1)).saturating_mul(self.interval)),

@@ -42,6 +42,7 @@ impl Pace {
     }
 
     /// How many lumps fall due between two sequence numbers.
+    #[inline]
     const fn lumps(self, from: u32, to: u32) -> u32 {
         (to >> self.every).wrapping_sub(from >> self.every)
     }
@@ -59,11 +60,13 @@ impl Margin {
     }
 
     /// Microseconds.
+    #[inline]
     pub(super) const fn us(self) -> u32 {
         self.0 >> FRACTION
     }
 
     /// A heartbeat was missed.
+    #[inline]
     pub(super) fn missed(&mut self) {
         self.0 = self.0.saturating_add(self.0 >> STEP);
     }
@@ -85,6 +88,7 @@ impl Margin {
     }
 
     /// Sequence numbers come from the peer: what it skips counts, but never for more than an eighth.
+    #[inline]
     fn lower(&mut self, pace: &Pace, lumps: u32) {
         let share = pace.lump.saturating_mul(u64::from(lumps)).min(1 << 29);
         let part = (u64::from(self.0) * share) >> 32;

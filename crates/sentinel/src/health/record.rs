@@ -50,10 +50,12 @@ impl Record {
         Self { arrivals: Arrivals::new(0, grains(now)), margin, lost: LOST, flags: 0, wait }
     }
 
+    #[inline]
     pub(super) const fn watched(&self) -> bool {
         self.arrivals.interval != 0
     }
 
+    #[inline]
     pub(super) const fn is(&self, flag: u8) -> bool {
         self.flags & flag != 0
     }
@@ -108,6 +110,7 @@ impl Record {
     }
 
     /// Microseconds until it is overdue enough to be doubted; 0 when it is.
+    #[inline]
     pub(super) fn doubtful_in(&self, now: Moment) -> u64 {
         us(between(grains(now), self.arrivals.expected().wrapping_add(self.grace())))
     }

@@ -59,6 +59,7 @@ pub(super) struct Fired {
 }
 
 impl Fired {
+    #[inline]
     pub(super) fn nodes(&self) -> &[u32] {
         &self.nodes[..self.count as usize]
     }
@@ -78,6 +79,7 @@ impl Wheel {
     }
 
     /// Fires at the end of the slot that `at` is in: never early, at most about a millisecond late.
+    #[inline]
     pub(super) fn arm(&mut self, node: u32, at: Moment) {
         let number = (at.0 >> SLOT).clamp(self.next, self.next + SLOTS - 1);
         self.first = self.first.min(number);
@@ -92,11 +94,13 @@ impl Wheel {
     }
 
     /// When the first entry fires.
+    #[inline]
     pub(super) const fn deadline(&self) -> Option<Moment> {
         if self.first == u64::MAX { None } else { Some(Moment((self.first + 1) << SLOT)) }
     }
 
     /// Some of the entries of the first slot that is over, if one is.
+    #[inline]
     pub(super) fn fire(&mut self, now: Moment) -> Option<Fired> {
         let over = now.0 >> SLOT;
         if self.first >= over {
@@ -116,6 +120,7 @@ impl Wheel {
     }
 
     /// Takes a slot's first chunk.
+    #[inline]
     fn take(&mut self, place: usize) -> Fired {
         let Slot { head, filled } = self.slots[place];
         let Chunk { nodes, next } = self.chunks[head as usize];
@@ -156,6 +161,7 @@ impl Wheel {
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
+    #[inline]
     const fn place(slot: u64) -> usize {
         (slot % SLOTS) as usize
     }
