@@ -21,8 +21,9 @@ use beliefs::{Act, Outcome, bound_95, play, quantile_s};
 use our_nodes::OurNodes;
 use sentinel::health::Config;
 
-/// Before the first crash, to learn what is usual, and between two, seconds.
+/// Before the first crash, for those that learn nothing, seconds.
 const WARM_S: u64 = 30;
+/// Between two crashes, seconds.
 const APART_S: u64 = 13;
 /// After the last, so that all can come to know of it, seconds.
 const AFTER_S: u64 = 40;
@@ -78,6 +79,9 @@ pub struct Options {
     /// Virtual seconds of each network with crashes
     #[arg(long, default_value_t = 200)]
     pub seconds: u64,
+    /// Virtual seconds before that under ours, to learn what is usual: 3 minutes make 128 rows for each watcher
+    #[arg(long, default_value_t = 600)]
+    pub warm: u64,
     /// Node-hours under ours, at least, for each size and loss: what the crashes leave to do runs without any
     #[arg(long, default_value_t = 1_000)]
     pub node_hours: u64,
@@ -117,13 +121,14 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
 fn command(options: &Options) -> String {
     let listed = |numbers: Vec<String>| numbers.join(",");
     format!(
-        "bench crash --nodes {} --loss {} --burst {} --crashes {} --peer-crashes {} --seconds {} --node-hours {} --seed {}",
+        "bench crash --nodes {} --loss {} --burst {} --crashes {} --peer-crashes {} --seconds {} --warm {} --node-hours {} --seed {}",
         listed(options.nodes.iter().map(u32::to_string).collect()),
         listed(options.loss.iter().map(f64::to_string).collect()),
         options.burst,
         options.crashes,
         options.peer_crashes,
         options.seconds,
+        options.warm,
         options.node_hours,
         options.seed,
     )
@@ -183,7 +188,7 @@ fn ours(scene: &Scene, options: &Options) -> Vec<Cell> {
         play(nodes, Network::new(scene.nodes, scene.loss, seed), scene.nodes, acts, end_us).0
     };
     let Ok::<_, std::convert::Infallible>(outcome) =
-        networks(scene, options.crashes, WARM_S, |seed, acts, end_us| Ok(one(seed, acts, end_us)));
+        networks(scene, options.crashes, WARM_S + options.warm, |seed, acts, end_us| Ok(one(seed, acts, end_us)));
     let mut quiet = Outcome::default();
     let mut random = Random::new(scene.seed).part(u64::MAX);
     loop {
@@ -301,7 +306,7 @@ mod tests {
 
     fn options(nodes: u32, loss: f64) -> Options {
         let (nodes, loss) = (vec![nodes], vec![loss]);
-        Options { nodes, loss, burst: 0, crashes: 2, peer_crashes: 1, seconds: 96, node_hours: 4, seed: 1 }
+        Options { nodes, loss, burst: 0, crashes: 2, peer_crashes: 1, seconds: 96, warm: 100, node_hours: 4, seed: 1 }
     }
 
     #[test]

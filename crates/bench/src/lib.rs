@@ -5,6 +5,7 @@
 //!
 //! - `report`: what a benchmark says, for people and for programs
 //! - `crash`: how soon everybody knows of a crash, and how often it is not true
+//! - `stall`: whether a pause is taken for a crash
 //! - `network`: messages, losses, crashes and stalls in virtual time
 //! - `random`: numbers from one seed
 //! - `qos`: how quick can a listener be at a given rate of mistakes, and how close does ours come?
@@ -19,6 +20,7 @@ pub mod network;
 pub mod qos;
 pub mod random;
 pub mod report;
+pub mod stall;
 pub mod update;
 
 pub use report::{Cell, Report};
@@ -28,6 +30,8 @@ pub use report::{Cell, Report};
 pub enum Verb {
     /// How soon all know of a crash, at what price, and how often it is not true.
     Crash(crash::Options),
+    /// Whether pauses are taken for crashes, by ours and by foca.
+    Stall(stall::Options),
     /// Replay delays and losses through detectors that only listen: detection time at equal rates of mistakes.
     Qos(qos::Options),
     /// Nanoseconds for a row and for another sign of life.
@@ -53,6 +57,7 @@ pub struct Failure {
 pub fn run(verb: &Verb) -> Result<Report, Failure> {
     match verb {
         Verb::Crash(options) => crash::run(options),
+        Verb::Stall(options) => stall::run(options),
         Verb::Qos(options) => qos::run(options),
         Verb::Update(options) => update::run(options),
         Verb::Mem(options) => mem::run(options),

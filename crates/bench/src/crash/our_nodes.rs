@@ -130,6 +130,7 @@ type Wire = Network<Message, Timer>;
 
 /// A suspicion that nobody has seconded yet.
 struct Suspicion {
+    since_us: u64,
     rounds: u32,
 }
 
@@ -239,11 +240,12 @@ impl Detectors for OurNodes {
 }
 
 impl Node {
-    /// Watches a node, or no longer: as the order of its watchers says with those we know dead left out.
+    /// Watches a node, or no longer: as the order of its watchers says with those we know dead left out. One that is
+    /// thought dead is watched on: it costs nothing, and if it comes back, its watchers learn that it had only paused.
     fn watch(&mut self, target: u32, watchers: &Watchers, heartbeat_us: u64, now_us: u64) {
         let dead = &self.dead;
         let all: Vec<u32> = watchers.of(target, |other| !dead[other as usize]).collect();
-        let watched = !dead[target as usize] && all.contains(&self.me);
+        let watched = all.contains(&self.me);
         let interval_us = if watched { all.len() as u64 * heartbeat_us } else { 0 };
         if self.intervals_us.insert(target, interval_us).unwrap_or(0) != interval_us {
             self.health.expect(target, interval_us, Moment(now_us));
@@ -382,7 +384,7 @@ impl Turn<'_> {
     fn suspect(&mut self, target: u32) {
         self.beliefs.suspects(self.node.me, target, self.network.now_us());
         if !self.node.dead[target as usize] {
-            self.node.suspicions.insert(target, Suspicion { rounds: 0 });
+            self.node.suspicions.insert(target, Suspicion { since_us: self.network.now_us(), rounds: 0 });
             self.ask_for_seconds(target);
         }
     }
@@ -438,8 +440,10 @@ impl Turn<'_> {
         self.wake_in(CHECK_EVERY_US, Timer::Check(target));
     }
 
+    /// Agreement that comes late, because we were stalled meanwhile, says nothing about now.
     fn seconded(&mut self, target: u32) {
-        if self.node.suspicions.remove(&target).is_some() {
+        let oldest_us = self.network.now_us().saturating_sub(u64::from(SECOND_ROUNDS_MAX + 1) * SECOND_EVERY_US);
+        if self.node.suspicions.remove(&target).is_some_and(|suspicion| suspicion.since_us >= oldest_us) {
             let notice = Notice { target, life: self.node.lives[target as usize], dead: true };
             self.learn(notice);
             self.broadcast(notice);
@@ -513,7 +517,6 @@ impl Turn<'_> {
 
     /// Who watches whom changes with who is there.
     fn rewatch(&mut self, changed: u32, now_us: u64) {
-        self.node.watch(changed, self.watchers, self.heartbeat_us, now_us);
         let me = self.node.me;
         for target in self.watchers.candidate_for(changed) {
             if self.watchers.candidates(target).any(|other| other == me) {
