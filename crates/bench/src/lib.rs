@@ -7,6 +7,9 @@
 //! - `assign`: tasks to the least loaded worker
 //! - `redistribute`: tasks of failed workers to others
 //! - `report`: what a benchmark says, for people and for programs
+//! - `crash`: how soon everybody knows of a crash, and how often it is not true
+//! - `stall`: whether a pause is taken for a crash
+//! - `network`: messages, losses, crashes and stalls in virtual time
 //! - `random`: numbers from one seed
 //! - `qos`: how quick can a listener be at a given rate of mistakes, and how close does ours come?
 //! - `update`: what does a sign of life cost?
@@ -17,10 +20,14 @@
 pub mod assign;
 pub mod mem;
 pub mod predict;
+pub mod crash;
+pub mod mem;
+pub mod network;
 pub mod qos;
 pub mod random;
 pub mod redistribute;
 pub mod report;
+pub mod stall;
 pub mod update;
 
 pub use report::{Cell, Report};
@@ -28,6 +35,10 @@ pub use report::{Cell, Report};
 /// What can be measured.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Verb {
+    /// How soon all know of a crash, at what price, and how often it is not true.
+    Crash(crash::Options),
+    /// Whether pauses are taken for crashes, by ours and by foca.
+    Stall(stall::Options),
     /// Replay delays and losses through detectors that only listen: detection time at equal rates of mistakes.
     Qos(qos::Options),
     /// Nanoseconds for a row and for another sign of life.
@@ -58,6 +69,8 @@ pub struct Failure {
 /// See [`Failure`].
 pub fn run(verb: &Verb) -> Result<Report, Failure> {
     match verb {
+        Verb::Crash(options) => crash::run(options),
+        Verb::Stall(options) => stall::run(options),
         Verb::Qos(options) => qos::run(options),
         Verb::Update(options) => update::run(options),
         Verb::Mem(options) => mem::run(options),

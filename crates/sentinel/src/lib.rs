@@ -7,6 +7,7 @@
 //! - `time`: points on a monotonic clock
 //! - `vitals`: it is there, but is it well?
 //! - `risk`: who is likely to fail soon? advice only
+//! - `watchers`: who watches whom, where not everybody can hear everybody
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
@@ -15,4 +16,5 @@ pub mod health;
 pub mod risk;
 pub mod time;
 pub mod vitals;
+pub mod watchers;
 pub mod why;

@@ -65,8 +65,11 @@ impl Record {
         self.lost as u32 * 5 / 4
     }
 
-    /// From now on rows are due every so often.
+    /// From now on rows are due every so often. Silence counts from when somebody listens.
     pub(super) fn expect(&mut self, interval_us: u64, now: Moment) {
+        if !self.watched() {
+            self.arrivals.heard = grains(now);
+        }
         let interval = if interval_us == 0 { 0 } else { in_grains(interval_us).max(1) };
         self.arrivals = Arrivals { interval, ..self.arrivals };
         self.arrivals.due = grains(now).wrapping_add(interval);
