@@ -3,8 +3,10 @@
 //! Pure: time and observations come in as arguments, answers go out as values. Nothing here reads a clock, opens a
 //! socket or spawns a task, and nothing here can change what the network agrees on.
 //!
+//! - `recovery`: when is it worth bringing a node back, and how far is it?
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
 
+pub mod recovery;
 pub mod why;
