@@ -285,7 +285,14 @@ impl<'a> Supervisor<'a> {
     fn start(&mut self) -> Result<(), Failure> {
         assert!(self.running.is_none(), "the process has ended before it is started");
         (self.start_at, self.pause, self.is_well) = (None, Duration::ZERO, false);
-        let process = Process::start(&self.verb.config, self.global.verbose, self.sink.clone())?;
+        let process = match Process::start(&self.verb.config, self.global.verbose, self.sink.clone()) {
+            Ok(process) => process,
+            // A machine that has no room for a process now may have some in a moment.
+            Err(failure) => {
+                let line = failure.message;
+                return self.again(crashes::Failure::new(crashes::Ending::Code(-1), &line), &line, None);
+            }
+        };
         let reason = Some(format!("process {}", process.pid));
         self.running = Some(self.watched(process)?);
         self.tell(Change::Started, |event| Event { reason, ..event });

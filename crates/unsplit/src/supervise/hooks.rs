@@ -60,7 +60,8 @@ impl Hooks {
         if let Some(changes) = &self.changes
             && changes.try_send(event.clone()).is_err()
         {
-            report(event, format!("{WAITING_MAX} changes wait already, so this one is not told"), None, self.output);
+            let why = format!("{WAITING_MAX} changes wait already, so this one is not told");
+            report(event, &why, None, self.output);
         }
     }
 
@@ -79,11 +80,11 @@ impl Teller {
         while let Some(event) = inbox.recv().await {
             let began = Instant::now();
             if let Err(why) = self.run_command(&event).await {
-                report(&event, why, Some(millis(began.elapsed())), self.output);
+                report(&event, &why, Some(millis(began.elapsed())), self.output);
             }
             let began = Instant::now();
             if let Err(why) = self.post(&event).await {
-                report(&event, why, Some(millis(began.elapsed())), self.output);
+                report(&event, &why, Some(millis(began.elapsed())), self.output);
             }
         }
     }
@@ -124,7 +125,7 @@ impl Teller {
     }
 }
 
-fn report(event: &Event, why: String, took_ms: Option<u64>, output: Output) {
+fn report(event: &Event, why: &str, took_ms: Option<u64>, output: Output) {
     let reason = Some(format!("told of {}: {why}", event.change.word()));
     let (change, step, evidence) = (Change::HookFailed, None, None);
     Event { change, step, evidence, reason, took_ms, time_ms: now_ms(), ..event.clone() }.tell(output);
