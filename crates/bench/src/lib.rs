@@ -18,11 +18,11 @@
 #![forbid(unsafe_code)]
 
 pub mod assign;
-pub mod mem;
-pub mod predict;
 pub mod crash;
 pub mod mem;
+pub mod mem;
 pub mod network;
+pub mod predict;
 pub mod qos;
 pub mod random;
 pub mod redistribute;

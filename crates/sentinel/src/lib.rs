@@ -8,11 +8,13 @@
 //! - `vitals`: it is there, but is it well?
 //! - `risk`: who is likely to fail soon? advice only
 //! - `watchers`: who watches whom, where not everybody can hear everybody
+//! - `recovery`: when is it worth bringing a node back, and how far is it?
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
 
 pub mod health;
+pub mod recovery;
 pub mod risk;
 pub mod time;
 pub mod vitals;

@@ -84,6 +84,9 @@ pub(crate) enum Verb {
     /// One validator on this machine.
     #[command(subcommand)]
     Node(Node),
+    /// Keep one validator on this machine alive: start it, watch that it makes progress, bring it back.
+    #[command(after_long_help = SUPERVISE_HELP)]
+    Supervise(Supervise),
     /// The files of a network of several machines.
     #[command(subcommand)]
     Testnet(Testnet),
@@ -383,6 +386,46 @@ pub(crate) enum Node {
     },
 }
 
+/// `unsplit supervise`.
+#[derive(Args, Debug)]
+pub(crate) struct Supervise {
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+    /// A program that is told of each change; words are split and quotes read, but no shell runs it.
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) hook: Option<String>,
+    /// An address that each change is posted to as JSON.
+    #[arg(long, value_name = "URL")]
+    pub(crate) webhook: Option<String>,
+    /// SHA-256 of a program or model that may run; may be repeated. Without one, nothing is compared.
+    #[arg(long, value_name = "SHA256")]
+    pub(crate) certified: Vec<String>,
+    /// A model whose hash has to be certified too; may be repeated.
+    #[arg(long = "model", value_name = "FILE", requires = "certified")]
+    pub(crate) models: Vec<PathBuf>,
+    /// Where what the validator says is kept, 16 MiB and as much again of the past; standard error if left out.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// Attempts in any --window to bring it back.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) attempts_max: u8,
+    /// How long an attempt counts.
+    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
+    pub(crate) window: Duration,
+    /// Least time from the end of an attempt to the next; up to a tenth is added at random.
+    #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = parse_duration)]
+    pub(crate) cooldown: Duration,
+    /// It is stuck when its API does not answer for so long.
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    pub(crate) silent_after: Duration,
+    /// It is stuck when others finalize for so long and it does not follow, or follows and does not vote.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) stuck_after: Duration,
+    /// How long it may take to read its state from disk at a start.
+    #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = parse_duration)]
+    pub(crate) start_max: Duration,
+}
+
 /// A configuration and what is laid over it.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ConfigFile {
@@ -650,6 +693,17 @@ fn parse_seed(text: &str) -> Result<u64, String> {
     };
     parsed.map_err(|_| "write 42 or 0x2a".into())
 }
+
+const SUPERVISE_HELP: &str = "\
+A validator that ends or stands still is started again. One that ends in the same way three times without doing anything \
+between is given up: the evidence is kept in DATA_DIR/evidence, and the exit code is 7. After --attempts-max attempts it \
+counts as failed until the oldest is a --window old; --yes starts it by hand before. A validator is never restarted because \
+the network is halted. What it does, and how many attempts are left, is in DATA_DIR/supervisor.json.
+
+A hook finds UNSPLIT_NODE, UNSPLIT_CHANGE, UNSPLIT_REASON and UNSPLIT_ATTEMPT in its environment and has 30 s. A webhook has \
+5 s and is tried twice. Neither can hold anything up.
+
+Exit codes: 0 the validator was asked to end, 2 and 3 its configuration is wrong, 5 a hash is not certified, 7 given up.";
 
 #[cfg(test)]
 mod tests {

@@ -33,6 +33,8 @@ use tokio::{
     time::sleep,
 };
 
+pub(crate) use fleet::{describe, program};
+
 use crate::{
     cli::{Devnet, Fault, Held, Up},
     client::Client,
@@ -191,7 +193,7 @@ fn prepare(up: &Up, output: Output) -> Result<&'static str, Failure> {
 }
 
 fn refuse_if_held(dir: &Path) -> Result<(), Failure> {
-    match record::Lock::take(dir)? {
+    match record::take_lock(dir)? {
         Some(_) => Ok(()),
         None => Err(Failure::refused(
             format!("the devnet in {} is running", dir.display()),
@@ -382,7 +384,7 @@ fn halting_fault(record: &Record) -> String {
 
 async fn down(dir: &Path, output: Output) -> Result<Exit, Failure> {
     let record = Record::load(dir)?;
-    if record::Lock::take(dir)?.is_some() {
+    if record::take_lock(dir)?.is_some() {
         let done = format!("the devnet in {} was not running", dir.display());
         output.data(&done, &Done { schema: "unsplit.devnet.done/1", done: &done, faults: &[] });
         record.without_holder().save()?;
@@ -390,7 +392,7 @@ async fn down(dir: &Path, output: Output) -> Result<Exit, Failure> {
     }
     let reply = call(dir, &Request::Down).await?;
     let deadline = Instant::now() + Duration::from_secs(5);
-    while record::Lock::take(dir)?.is_none() {
+    while record::take_lock(dir)?.is_none() {
         if Instant::now() > deadline {
             return Err(Failure::unreachable(format!("process {} does not end", record.holder), "kill it"));
         }

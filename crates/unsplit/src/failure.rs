@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Refused = 5,
     /// There is no such thing.
     NotFound = 6,
+    /// The supervisor gave its validator up.
+    GaveUp = 7,
     /// `--check`: one more failure stops finality.
     Degraded = 10,
     /// `--check`: this side of a split is a minority.
@@ -144,6 +146,7 @@ mod tests {
             (Exit::Unreachable, 4),
             (Exit::Refused, 5),
             (Exit::NotFound, 6),
+            (Exit::GaveUp, 7),
             (Exit::Degraded, 10),
             (Exit::Partitioned, 11),
             (Exit::Halted, 12),

@@ -1,11 +1,13 @@
-//! Files that only their owner may read, and files that are never seen half written.
+//! Files that only their owner may read, files that are never seen half written, and files that one process holds.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::Write as _,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::{FlockOperation, flock};
 
 use crate::failure::Failure;
 
@@ -55,6 +57,23 @@ pub(crate) fn read_secret(path: &Path) -> Result<String, Failure> {
         ));
     }
     read(path)
+}
+
+/// A file that one process at a time holds. The system lets go of it however that process ends.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Nothing if another process has it.
+    pub(crate) fn take(path: &Path) -> Result<Option<Self>, Failure> {
+        let file = File::options().create(true).append(true).open(path).map_err(Failure::file("open", path))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(Failure::file("lock", path)(error.into())),
+        }
+    }
 }
 
 fn exists(path: &Path) -> Failure {
@@ -113,6 +132,18 @@ mod tests {
         fs::write(&path, "a\nb\nc\n").expect("our own folder");
         assert_eq!(tail(&path, 2), ["b", "c"]);
         assert_eq!(tail(&path, 9), ["a", "b", "c"]);
+        fs::remove_dir_all(folder).expect("our own folder");
+    }
+
+    #[test]
+    fn a_lock_is_held_once_and_let_go() {
+        let folder = folder("lock");
+        let path = folder.join("any.lock");
+        let first = Lock::take(&path).expect("a lock file");
+        assert!(first.is_some());
+        assert!(Lock::take(&path).expect("a lock file").is_none());
+        drop(first);
+        assert!(Lock::take(&path).expect("a lock file").is_some());
         fs::remove_dir_all(folder).expect("our own folder");
     }
 }

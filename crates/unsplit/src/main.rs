@@ -10,6 +10,7 @@
 //! - `tasks`: work for the validators, and what came of it
 //! - `events`: what happens, as it happens
 //! - `node`: one validator on this machine
+//! - `supervise`: keeps one validator alive, and says when that is hopeless
 //! - `testnet`: the files of a network
 //! - `sim`: whole networks on a simulated clock
 //! - `devnet`: a network of processes on this machine, and how to hurt it
@@ -33,6 +34,7 @@ mod output;
 mod signals;
 mod sim;
 mod status;
+mod supervise;
 mod tasks;
 mod testnet;
 mod tx;
@@ -85,6 +87,7 @@ async fn run_client(
     match verb {
         Verb::Demo(demo) => demo::run(&demo, output, launched).await,
         Verb::Devnet(verb) => devnet::run(verb, output).await,
+        Verb::Supervise(verb) => supervise::run(&verb, global, output).await,
         Verb::Status(verb) => status::status(&verb, global, output).await,
         Verb::Why => status::why(global, output).await,
         Verb::Nodes { name } => nodes::show(name.as_deref(), global, output).await,

@@ -4,6 +4,7 @@ use std::{
     io::{IsTerminal as _, Read as _},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    time::Duration,
 };
 
 use ledger::Genesis;
@@ -109,6 +110,9 @@ fn check_genesis(config: &Config) -> Result<(), Failure> {
     Err(Failure::config(format!("there is no genesis file {}", config.genesis.display()), help))
 }
 
+/// How long a validator may take to end once nobody holds it any more.
+const END_MAX: Duration = Duration::from_secs(10);
+
 /// Whoever started us holds the other end; when it is gone, however it went, so are we. The same way out as SIGTERM.
 fn end_with_stdin() {
     let mut ignored = [0; 64];
@@ -118,6 +122,9 @@ fn end_with_stdin() {
         tracing::error!(%error, "cannot end by signal");
         std::process::exit(i32::from(Exit::Unexpected as u8));
     }
+    // One that hangs does not hear it, and nobody is left to kill it.
+    std::thread::sleep(END_MAX);
+    std::process::exit(i32::from(Exit::Unexpected as u8));
 }
 
 fn log_to_stderr(config: &Config, global: &Global) -> Result<(), Failure> {

@@ -14,6 +14,7 @@
 //! - `store`, `index`: where does a start begin, and where is a transaction?
 //! - `worker`: what is leased to this validator, and how far is it?
 //! - `roster`: who are the validators?
+//! - `orders`: may others make this node restart?
 //! - `config`: what the operator says
 //! - `production`: a validator on this machine's sockets and disks
 
@@ -29,6 +30,7 @@ pub mod guard;
 mod index;
 mod lookout;
 pub mod mempool;
+pub mod orders;
 pub mod production;
 mod progress;
 pub mod roster;

@@ -23,11 +23,12 @@ use super::{
     control::{self, Reply, Request},
     fleet::{self, Fleet},
     groups,
-    record::{FaultRecord, Lock, Record, State},
+    record::{self, FaultRecord, Record, State},
 };
 use crate::{
     client::Trouble,
     failure::{Failure, listed},
+    files::Lock,
     output::Output,
     testnet::now_ms,
 };
@@ -81,7 +82,7 @@ impl Holder {
     /// Takes charge of the devnet that was written into `dir`. Nothing runs yet.
     pub(crate) fn open(dir: &Path, output: Output) -> Result<Self, Failure> {
         let record = Record::load(dir)?;
-        let Some(lock) = Lock::take(dir)? else {
+        let Some(lock) = record::take_lock(dir)? else {
             return Err(Failure::refused(
                 format!("the devnet in {} is running already", dir.display()),
                 format!("look at it: unsplit devnet status --dir {}", dir.display()),

@@ -1,17 +1,14 @@
 //! What a devnet writes down about itself, so that others find it, also when it is gone.
 
-use std::{
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use rustix::{
-    fs::{FlockOperation, flock},
-    process::{Pid, test_kill_process},
-};
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
-use crate::{failure::Failure, files};
+use crate::{
+    failure::Failure,
+    files::{self, Lock},
+};
 
 /// `DIR/devnet.json`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -143,22 +140,9 @@ pub(crate) fn runs(pid: u32, config: &Path) -> bool {
     }
 }
 
-/// Held by the one process that holds the devnet of a folder. The system lets go of it however that process ends.
-pub(crate) struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    /// Nothing if another process has it.
-    pub(crate) fn take(dir: &Path) -> Result<Option<Self>, Failure> {
-        let path = dir.join("devnet.lock");
-        let file = File::options().create(true).append(true).open(&path).map_err(Failure::file("open", &path))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(Failure::file("lock", &path)(error.into())),
-        }
-    }
+/// Held by the one process that holds the devnet of a folder; nothing if another process does.
+pub(crate) fn take_lock(dir: &Path) -> Result<Option<Lock>, Failure> {
+    Lock::take(&dir.join("devnet.lock"))
 }
 
 fn path(dir: &Path) -> PathBuf {
@@ -168,18 +152,6 @@ fn path(dir: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lock_is_held_once_and_let_go() {
-        let dir = std::env::temp_dir().join(format!("unsplit-lock-{}", std::process::id()));
-        files::make_folder(&dir).expect("a temporary folder");
-        let first = Lock::take(&dir).expect("a lock file");
-        assert!(first.is_some());
-        assert!(Lock::take(&dir).expect("a lock file").is_none());
-        drop(first);
-        assert!(Lock::take(&dir).expect("a lock file").is_some());
-        std::fs::remove_dir_all(dir).expect("our own folder");
-    }
 
     #[test]
     fn only_our_own_process_counts_as_running() {

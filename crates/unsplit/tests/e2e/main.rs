@@ -10,6 +10,7 @@
 //! - `events`: what is told as it happens
 //! - `guards`: a vote guard that was damaged
 //! - `processes`: how validators end, and what they end with
+//! - `supervise`: validators that are brought back, and those that are given up
 //! - `strangers`: who may not do what
 //! - `bad_input`: files, ports and disks that are not as they should be
 
@@ -25,6 +26,7 @@ mod moves;
 mod network;
 mod processes;
 mod strangers;
+mod supervise;
 mod tasks;
 mod work;
 mod world;

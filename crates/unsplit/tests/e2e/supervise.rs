@@ -1,0 +1,289 @@
+//! Validators that are brought back, and those that are given up.
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    network::{Devnet, Row, SOON},
+    world::{Process, World, is_alive, kill, until},
+};
+
+/// A trial takes a hundred blocks.
+const TRIAL: Duration = Duration::from_secs(120);
+
+/// n3 of a devnet of four, which the devnet itself does not run any more.
+struct Supervised<'a> {
+    devnet: Devnet<'a>,
+    row: Row,
+}
+
+impl<'a> Supervised<'a> {
+    fn new(world: &'a World) -> Self {
+        let devnet = Devnet::up(world, 4);
+        devnet.run("fault crash n3").ok();
+        let row = devnet.row("n3");
+        Self { devnet, row }
+    }
+
+    fn words(&self, more: &[&str]) -> Vec<String> {
+        let config = self.row.data_dir.with_file_name("node.toml").display().to_string();
+        let line = ["supervise", "-o", "json", "-c", &config].into_iter().chain(more.iter().copied());
+        line.map(str::to_owned).collect()
+    }
+
+    fn spawn(&self, more: &[&str]) -> Process {
+        let words = self.words(more);
+        self.devnet.world.spawn_words(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The same, and waits until the validator votes.
+    fn start(&self, more: &[&str]) -> Process {
+        let process = self.spawn(more);
+        wait_for(&process, "well", 1);
+        process
+    }
+
+    fn record(&self) -> Value {
+        let text = fs::read_to_string(self.row.data_dir.join("supervisor.json")).expect("it writes one");
+        serde_json::from_str(&text).expect("it is never half written")
+    }
+
+    /// The validator's process.
+    fn pid(&self) -> u32 {
+        let pid = until(SOON, "a process", || self.record()["pid"].as_u64());
+        u32::try_from(pid).expect("a process id")
+    }
+
+    fn evidence(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.row.data_dir.join("evidence")) else { return Vec::new() };
+        let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        folders.sort();
+        folders
+    }
+
+    /// Kills the validator and says how long it took until it voted again.
+    fn kill_and_wait(&self, process: &Process, before: usize) -> Duration {
+        let pid = self.pid();
+        let killed = Instant::now();
+        kill(pid, Signal::KILL);
+        until(SOON, "it votes again", || (steps(process, "verify_responsive").len() > before).then_some(()));
+        let took = killed.elapsed();
+        assert!(!is_alive(pid) && is_alive(self.pid()));
+        took
+    }
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    text.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+}
+
+/// The events that a supervisor has told of.
+fn events(process: &Process) -> Vec<Value> {
+    let out = process.out();
+    // The last line may not be whole yet.
+    out.split_inclusive('\n')
+        .filter(|line| line.ends_with('\n'))
+        .map(|line| serde_json::from_str(line).expect("a document a line"))
+        .collect()
+}
+
+fn changes(process: &Process, change: &str) -> Vec<Value> {
+    events(process).into_iter().filter(|event| event["change"] == change).collect()
+}
+
+fn steps(process: &Process, step: &str) -> Vec<Value> {
+    let done = changes(process, "step_done").into_iter();
+    done.filter(|event| event["step"] == step && event["attempt"] != 0).collect()
+}
+
+#[track_caller]
+fn wait_for(process: &Process, change: &str, count: usize) -> Vec<Value> {
+    until(TRIAL, &format!("{count} times {change}"), || {
+        Some(changes(process, change)).filter(|found| found.len() >= count)
+    })
+}
+
+#[test]
+fn a_killed_validator_votes_again_by_itself_and_passes_a_trial() {
+    let world = World::alone("supervised");
+    let supervised = Supervised::new(&world);
+    let process = supervised.start(&["--cooldown", "0s", "--attempts-max", "10"]);
+    let mut took: Vec<Duration> = (0..5).map(|before| supervised.kill_and_wait(&process, before)).collect();
+    took.sort();
+    println!("killed to voting again, sorted: {took:?}");
+    let active = wait_for(&process, "active", 1);
+    println!("killed to active, the last time: {} ms", active[0]["took_ms"]);
+    for step in ["verify_integrity", "restart", "catch_up", "verify_responsive", "trial"] {
+        let ms: Vec<Value> = steps(&process, step).iter().map(|event| event["took_ms"].clone()).collect();
+        println!("{step}: {ms:?} ms");
+    }
+    let record = supervised.record();
+    assert_eq!((&record["state"], &record["attempts_left"]), (&"active".into(), &5.into()), "{record}");
+    let outcomes: Vec<&Value> =
+        record["attempts"].as_array().expect("a list").iter().map(|attempt| &attempt["outcome"]["outcome"]).collect();
+    assert_eq!(outcomes.last(), Some(&&Value::from("active")), "{outcomes:?}");
+    supervised.row.node().wait_for_blocks(2);
+}
+
+#[test]
+fn a_validator_that_ends_three_times_in_the_same_way_is_given_up_with_evidence() {
+    let world = World::shared("crash-loop");
+    let devnet = Devnet::up(&world, 4);
+    let row = devnet.row("n3");
+    // The devnet runs it already, and two processes on one folder are refused.
+    let supervised = Supervised { devnet, row };
+    let mut process = supervised.spawn(&[]);
+    let status = process.wait(SOON).expect("it gives up");
+    assert_eq!(status.code(), Some(7), "{}", process.err());
+    assert_eq!(changes(&process, "started").len(), 3, "{}", process.out());
+    for word in ["n3 is given up", "3 times in the same way", "exit code 5", "in use by process", "evidence/000003-"] {
+        assert!(process.err().contains(word), "{word:?} is not in: {}", process.err());
+    }
+    let evidence = supervised.evidence();
+    assert_eq!(evidence.len(), 3, "{evidence:?}");
+    let read = |name: &str| fs::read_to_string(evidence[2].join(name)).expect("it is kept");
+    let document: Value = serde_json::from_str(&read("evidence.json")).expect("a document");
+    assert_eq!((&document["exit_code"], &document["node"]), (&5.into(), &"n3".into()));
+    assert!(read("output.log").contains("in use by process") && read("node.toml").contains("n3"));
+    assert_eq!(supervised.record()["state"], "gave_up");
+    assert_eq!(supervised.record()["attempts_left"], 2, "all starts were of one attempt");
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_not_tried_twice() {
+    let world = World::shared("wrong-config");
+    let supervised = Supervised::new(&world);
+    fs::remove_file(supervised.row.data_dir.with_file_name("genesis.toml")).expect("every validator has one");
+    let mut process = supervised.spawn(&[]);
+    let status = process.wait(SOON).expect("it gives up");
+    assert_eq!(status.code(), Some(3), "{}", process.err());
+    assert_eq!(changes(&process, "started").len(), 1, "{}", process.out());
+    assert!(process.err().contains("there is no genesis file"), "{}", process.err());
+    let second = world.unsplit("supervise -c /no/such/node.toml");
+    second.refused(3, &["/no/such/node.toml"]);
+}
+
+#[test]
+fn a_validator_stopped_in_its_tracks_is_noticed_and_restarted() {
+    let world = World::shared("frozen");
+    let supervised = Supervised::new(&world);
+    let process = supervised.start(&["--silent-after", "5s"]);
+    let (pid, stopped) = (supervised.pid(), Instant::now());
+    kill(pid, Signal::STOP);
+    let stuck = wait_for(&process, "stuck", 1);
+    println!("SIGSTOP to noticed: {:?}", stopped.elapsed());
+    assert!(stuck[0]["reason"].as_str().is_some_and(|why| why.contains("API has not answered")), "{stuck:?}");
+    until(SOON, "it votes again", || (!steps(&process, "verify_responsive").is_empty()).then_some(()));
+    println!("SIGSTOP to voting again: {:?}", stopped.elapsed());
+    assert!(!is_alive(pid), "the frozen one is gone");
+    supervised.row.node().wait_for_blocks(2);
+}
+
+#[test]
+fn a_halted_network_is_no_reason_to_restart_anybody() {
+    let world = World::shared("supervised-halt");
+    let supervised = Supervised::new(&world);
+    let process = supervised.start(&["--stuck-after", "5s"]);
+    let pid = supervised.pid();
+    supervised.devnet.run("fault crash n0 n1").ok();
+    // Twice as long as it would take if it were one.
+    until(Duration::from_secs(60), "a long halt", || {
+        let why = supervised.row.node().ask("why")?;
+        let now_ms =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("it is later").as_millis();
+        let since_ms = why["halted_since_ms"].as_u64()?;
+        (now_ms > u128::from(since_ms) + 15_000).then_some(())
+    });
+    supervised.devnet.run("restart n0 n1").ok();
+    supervised.row.node().wait_for_blocks(2);
+    assert_eq!((supervised.pid(), changes(&process, "stuck").len()), (pid, 0), "{}", process.out());
+}
+
+#[test]
+fn ctrl_c_ends_both_in_good_order() {
+    let world = World::shared("supervisor-int");
+    let supervised = Supervised::new(&world);
+    let mut process = supervised.start(&[]);
+    let pid = supervised.pid();
+    process.signal(Signal::INT);
+    let status = process.wait(Duration::from_secs(12)).expect("it ends");
+    assert_eq!(status.code(), Some(130), "{}", process.err());
+    assert!(!is_alive(pid));
+    let ended = changes(&process, "ended");
+    assert_eq!(ended[0]["reason"], "exit code 0", "{ended:?}");
+    assert_eq!(supervised.record()["state"], "stopped");
+    assert_eq!(supervised.record()["pid"], Value::Null);
+}
+
+#[test]
+fn a_supervisor_that_is_killed_leaves_no_validator_behind() {
+    let world = World::shared("supervisor-kill");
+    let supervised = Supervised::new(&world);
+    for freeze in [false, true] {
+        let process = supervised.start(&[]);
+        let pid = supervised.pid();
+        if freeze {
+            kill(pid, Signal::STOP);
+            // The kernel wakes those who stand still when their parent goes, not those who are about to.
+            until(SOON, "it stands still", || is_stopped(pid).then_some(()));
+        }
+        kill(process.id(), Signal::KILL);
+        until(Duration::from_secs(15), "the validator is gone", || (!is_alive(pid)).then_some(()));
+    }
+}
+
+#[test]
+fn a_new_supervisor_gives_no_fresh_attempts_and_hooks_are_told() {
+    let world = World::shared("attempts");
+    let supervised = Supervised::new(&world);
+    let told = world.path("told");
+    let hook = format!("sh -c 'echo $UNSPLIT_NODE $UNSPLIT_CHANGE $UNSPLIT_ATTEMPT >> {}'", told.display());
+    let options = ["--attempts-max", "1", "--cooldown", "0s", "--hook", &hook];
+    let mut process = supervised.start(&options);
+    supervised.kill_and_wait(&process, 0);
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(SOON).and_then(|status| status.code()), Some(143));
+    assert_eq!(supervised.record()["attempts_left"], 0);
+
+    // Its first start is no attempt.
+    let mut process = supervised.start(&options);
+    kill(supervised.pid(), Signal::KILL);
+    let failed = wait_for(&process, "failed", 1);
+    assert!(failed[0]["reason"].as_str().is_some_and(|why| why.contains("all attempts are used")), "{failed:?}");
+    until(SOON, "a hook", || fs::read_to_string(&told).ok().filter(|told| told.contains("n3 failed 1")));
+    process.signal(Signal::TERM);
+    assert_eq!(process.wait(SOON).and_then(|status| status.code()), Some(143));
+    assert_eq!(supervised.record()["state"], "failed");
+
+    // A third one does not even start it, unless somebody says so.
+    let mut process = supervised.spawn(&options);
+    wait_for(&process, "failed", 1);
+    assert_eq!(changes(&process, "started").len(), 0);
+    process.signal(Signal::TERM);
+    process.wait(SOON).expect("it ends");
+    let _process = supervised.start(&["--yes"]);
+    supervised.row.node().wait_for_blocks(2);
+}
+
+#[test]
+fn only_a_certified_program_is_started() {
+    let world = World::shared("certified");
+    let supervised = Supervised::new(&world);
+    let zeros = "0".repeat(64);
+    let mut process = supervised.spawn(&["--certified", &zeros]);
+    let status = process.wait(SOON).expect("it refuses");
+    assert_eq!(status.code(), Some(5), "{}", process.err());
+    assert!(process.err().contains("which is not certified"), "{}", process.err());
+    assert_eq!(changes(&process, "started").len(), 0);
+    let printed = Command::new("sha256sum").arg(env!("CARGO_BIN_EXE_unsplit")).output().expect("every system has it");
+    let hash = String::from_utf8_lossy(&printed.stdout)[..64].to_owned();
+    let _process = supervised.start(&["--certified", &zeros, "--certified", &hash]);
+}
