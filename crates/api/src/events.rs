@@ -129,7 +129,7 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 13] = [
         "finalized",
         "finality_changed",
         "node_heard",
@@ -140,6 +140,7 @@ impl EventKind {
         "fault_ended",
         "node_ailing",
         "standing_changed",
+        "scaling_changed",
         "task_changed",
         "commit_rejected",
     ];
@@ -157,6 +158,7 @@ impl EventKind {
             Self::FaultEnded { .. } => "fault_ended",
             Self::NodeAiling { .. } => "node_ailing",
             Self::StandingChanged { .. } => "standing_changed",
+            Self::ScalingChanged { .. } => "scaling_changed",
             Self::TaskChanged { .. } => "task_changed",
             Self::CommitRejected { .. } => "commit_rejected",
         }
@@ -260,6 +262,7 @@ mod tests {
                 network_event: false,
                 height: 1,
             },
+            EventKind::ScalingChanged { capacity: 1, desired: 2 },
             EventKind::TaskChanged {
                 number: 1,
                 id: text(),

@@ -337,6 +337,13 @@ pub enum EventKind {
         /// The block that changed it.
         height: u64,
     },
+    /// The tasks ask for another capacity than before: what an autoscaler should aim at.
+    ScalingChanged {
+        /// The capacity of all validators that take tasks.
+        capacity: u64,
+        /// The capacity that would serve what is asked for.
+        desired: u64,
+    },
     /// A task was submitted, or stands elsewhere now.
     TaskChanged {
         /// The chain's running number of the task.

@@ -7,7 +7,7 @@ use crate::{
     work::{Task, Temper},
     world::draw,
 };
-use ledger::{Kind, Submission, TaskId, Timestamp};
+use ledger::{Kind, Policy, Submission, TaskId, Timestamp};
 use rand::{RngExt as _, rngs::StdRng};
 
 /// One order in so many cancels a task rather than submit one.
@@ -47,5 +47,11 @@ fn submission(rng: &mut StdRng, client: usize, count: u64, now: Timestamp) -> Su
         lease_ms: rng.random_range(2_000..=6_000),
         retries,
         deadline: now.after(if urgent { rng.random_range(2_000..10_000) } else { FAR }),
+        policy: match rng.random_range(0..10) {
+            0 => Policy::Wait,
+            1 if urgent => Policy::Keep,
+            _ => Policy::Replace,
+        },
+        region: None,
     }
 }

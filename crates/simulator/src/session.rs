@@ -750,6 +750,7 @@ fn hear(name: &str, event: &api::Event, book: &mut Book) {
         | EventKind::NodeSilent { .. }
         | EventKind::NodeAiling { .. }
         | EventKind::StandingChanged { .. }
+        | EventKind::ScalingChanged { .. }
         | EventKind::DutyChanged { .. }
         | EventKind::PeerBlocked { .. }
         | EventKind::FaultInjected { .. }

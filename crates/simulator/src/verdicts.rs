@@ -3,7 +3,7 @@
 //! Written from the rules and not from the ledger: it reads what validators say off the blocks, counts, and compares with
 //! what the state says after each block.
 
-use ledger::{Block, Kind, NodeId, Phase, Reason, State, TaskNumber, TaskState, Turn};
+use ledger::{Block, Kind, NodeId, Phase, Policy, Reason, State, TaskNumber, TaskState, Turn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A statement stands for so long, in milliseconds of lease time.
@@ -118,7 +118,7 @@ impl Court {
 
     fn judge_leases(&self, state: &State) -> Option<String> {
         let held = |task: &ledger::Task| match &task.state {
-            TaskState::Leased(lease) => self.down.contains_key(&lease.holder),
+            TaskState::Leased(lease) => self.down.contains_key(&lease.holder) && task.policy == Policy::Replace,
             TaskState::Pending | TaskState::Done(_) | TaskState::Failed { .. } | TaskState::Cancelled { .. } => false,
         };
         let wrong = state.tasks_from(TaskNumber(0)).find(held)?;

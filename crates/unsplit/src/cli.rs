@@ -572,6 +572,8 @@ The file holds one JSON object a line. Empty lines and lines that start with # d
   lease     how long a validator has before others may take over, 1s to 1h [default: 10s]
   retries   how many more leases there are after the first one ends without a result, 0 to 15 [default: 5]
   deadline  after which the result is of no use, from when it is submitted [default: 24h]
+  policy    while its holder is cut off: replace (others take over), wait (for its lease) or keep [default: replace]
+  region    where it is rather done, while a validator there can take it [default: anywhere]
 
 All lines are checked before anything is sent: with one bad line, nothing is submitted. Tasks that the account has on the
 chain already are not submitted again. The command ends when all tasks are on the chain, with --wait when all are finished.

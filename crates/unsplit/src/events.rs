@@ -219,6 +219,9 @@ fn sentence(kind: &EventKind) -> String {
             let change = standing_changed(*standing, reason.as_deref(), accusers, *network_event);
             format!("{node} {change} (block {height})")
         }
+        EventKind::ScalingChanged { capacity, desired } => {
+            format!("the tasks ask for a capacity of {desired}, there is {capacity}")
+        }
         EventKind::FaultInjected { fault } => format!("fault: {fault}"),
         EventKind::FaultEnded { fault } => format!("fault ended: {fault}"),
         EventKind::TaskChanged { number, id, state, holder, token, attempts, reason, .. } => {

@@ -149,6 +149,9 @@ struct Gauges {
     stale: Counter,
     unresponsive: Gauge,
     verdicts: Counter,
+    capacity: Gauge,
+    desired_capacity: Gauge,
+    oldest_pending: Gauge,
 }
 
 impl Gauges {
@@ -169,6 +172,9 @@ impl Gauges {
             running: context.gauge("tasks_running", "tasks that run on this validator"),
             unresponsive: context.gauge("validators_unresponsive", "validators that a verdict keeps from tasks"),
             verdicts: context.counter("verdicts", "verdicts that a validator is unresponsive"),
+            capacity: context.gauge("capacity", "capacity of all validators that take tasks"),
+            desired_capacity: context.gauge("desired_capacity", "capacity that would serve what is asked for"),
+            oldest_pending: context.gauge("oldest_pending_ms", "how long the oldest pending task has waited"),
             stale: context.counter("stale_commits_rejected", "completions dropped because their lease was over"),
         }
     }
@@ -198,6 +204,8 @@ where
     lie: Option<(usize, SystemTime)>,
     /// What was said last about each validator on the chain, and when.
     said: Vec<Option<(Word, SystemTime)>>,
+    /// The capacity that there was and that was asked for, as it was told last.
+    scaling: (u64, u64),
     outbox: Vec<Transaction>,
     flush_at: Option<SystemTime>,
     published: SystemTime,
@@ -236,6 +244,7 @@ where
             worker,
             lie: None,
             said,
+            scaling: (0, 0),
             outbox: Vec::new(),
             flush_at: None,
             published: SystemTime::UNIX_EPOCH,
@@ -427,6 +436,7 @@ where
             running: self.worker.running(),
             waiting: self.worker.waiting(),
             canary: self.worker.canary(now),
+            accused: self.accused(),
         };
         self.parts.sights.tell(own, self.finalized_at);
         for (index, sight) in self.parts.sights.all().into_iter().enumerate() {
@@ -488,6 +498,7 @@ where
         self.gauges.done.set(snapshot.status.tasks.done.cast_signed());
         self.gauges.failed.set(snapshot.status.tasks.failed.cast_signed());
         self.gauges.running.set(i64::try_from(self.worker.running()).unwrap_or(i64::MAX));
+        self.tell_scaling(now);
         let unresponsive = self.parts.ledger.finalized().validators_unresponsive().count();
         self.gauges.unresponsive.set(i64::try_from(unresponsive).unwrap_or(i64::MAX));
         self.gauges.refused.set(self.parts.guard.refused().cast_signed());

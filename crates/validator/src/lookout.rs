@@ -24,9 +24,10 @@ use sentinel::{
     health::{self, Health, Link},
     time::Moment,
     vitals::{Ailment, Signs, Vitals, median},
+    watchers::Watchers,
 };
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -41,6 +42,15 @@ const SENT_MAX: usize = 16;
 /// Questions that may still be answered.
 const ASKED_MAX: usize = 256;
 
+/// Up to so many validators everybody's rows go to everybody.
+const ALL_MAX: usize = 16;
+
+/// Among more, each validator is watched by so many, which get its rows in turn.
+const WATCHERS: usize = 3;
+
+/// A validator that is not watched here was heard, by its votes, within so much, or it is missing.
+const UNWATCHED_SILENT_AFTER: Duration = Duration::from_secs(5);
+
 /// Waking so much too late is a stall of our own: what was not heard meanwhile says nothing about the others.
 const STALL: Duration = Duration::from_millis(100);
 
@@ -48,7 +58,7 @@ const STALL: Duration = Duration::from_millis(100);
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 
 /// What the driver tells about this validator, for its rows.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Own {
     /// Newest finalized and applied height.
     pub(crate) height: Height,
@@ -60,11 +70,15 @@ pub(crate) struct Own {
     pub(crate) waiting: usize,
     /// What became of its last canary.
     pub(crate) canary: Canary,
+    /// Whom somebody accuses on the chain, so that it is looked after here too.
+    pub(crate) accused: BTreeSet<usize>,
 }
 
 /// Another validator, as this one sees it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sight {
+    /// Whether rows of it are due here.
+    pub(crate) watched: bool,
     /// What the detector says.
     pub(crate) link: Link,
     /// When it was last heard, whatever it said.
@@ -84,6 +98,7 @@ pub(crate) struct Sight {
 impl Sight {
     const fn new() -> Self {
         Self {
+            watched: false,
             link: Link::Alive,
             heard: None,
             suspect_since: None,
@@ -99,7 +114,7 @@ impl Sight {
     pub(crate) fn is_heard(&self, now: SystemTime) -> bool {
         let Some(heard) = self.heard else { return false };
         match self.link {
-            Link::Alive => true,
+            Link::Alive => self.watched || since(now, heard) < UNWATCHED_SILENT_AFTER,
             Link::Doubted => since(now, heard) < SILENT_AFTER,
             Link::Suspect => false,
         }
@@ -179,6 +194,7 @@ pub(crate) struct Lookout<E, SR, SP> {
     probes: SP,
     health: Health,
     vitals: Vitals,
+    watchers: Watchers,
     /// When each was heard last, as the detector knows.
     heard: Vec<Option<SystemTime>>,
     started: SystemTime,
@@ -189,6 +205,7 @@ pub(crate) struct Lookout<E, SR, SP> {
     asked: BTreeMap<u64, u32>,
     lag: Duration,
     next_row: SystemTime,
+    next_knock: SystemTime,
 }
 
 impl<E, SR, SP> Lookout<E, SR, SP>
@@ -210,12 +227,10 @@ where
         let n = settings.roster.len();
         let count = u32::try_from(n).expect("validator counts are small");
         let me = u32::try_from(settings.me).expect("validator counts are small");
-        let mut health = Health::new(&settings.health, me, count, context.next_u64(), Moment(0));
-        let interval = u64::try_from(settings.heartbeat.as_micros()).unwrap_or(u64::MAX);
-        for node in (0..count).filter(|node| *node != me) {
-            health.expect(node, interval, Moment(0));
-        }
-        Self {
+        let health = Health::new(&settings.health, me, count, context.next_u64(), Moment(0));
+        // There is one epoch yet, and its number nobody chose.
+        let watchers = Watchers::new(0, count, if n > ALL_MAX { WATCHERS } else { 0 });
+        let mut lookout = Self {
             context,
             settings,
             boundary,
@@ -225,6 +240,7 @@ where
             probes,
             health,
             vitals: Vitals::new(n),
+            watchers,
             heard: vec![None; n],
             started,
             sequence: 0,
@@ -232,7 +248,55 @@ where
             asked: BTreeMap::new(),
             lag: Duration::ZERO,
             next_row: started,
+            next_knock: started,
+        };
+        lookout.watch(started);
+        lookout
+    }
+
+    /// Watches those whose rows are due here, and those that somebody accuses.
+    fn watch(&mut self, now: SystemTime) {
+        let n = self.settings.roster.len();
+        let beat = u64::try_from(self.settings.heartbeat.as_micros()).unwrap_or(u64::MAX);
+        let moment = self.moment(now);
+        let mut shared = self.sights.shared.lock();
+        let is_heard: Vec<bool> =
+            shared.nodes.iter().map(|sight| sight.heard.is_none() || sight.is_heard(now)).collect();
+        for index in (0..n).filter(|index| *index != self.settings.me) {
+            let node = u32::try_from(index).expect("validator counts are small");
+            let mut watchers = self.watchers.of(node, |other| is_heard[other as usize]);
+            let interval = if n <= ALL_MAX {
+                beat
+            } else if watchers.any(|watcher| watcher as usize == self.settings.me) {
+                beat * WATCHERS as u64
+            } else if shared.own.accused.contains(&index) {
+                // It sends no rows here: it is asked at each heartbeat, until nobody accuses it any more.
+                beat
+            } else {
+                0
+            };
+            let watched = interval > 0;
+            if shared.nodes[index].watched != watched {
+                shared.nodes[index].watched = watched;
+                self.health.expect(node, interval, moment);
+            }
         }
+    }
+
+    /// Who gets the next row.
+    fn recipients(&self, now: SystemTime) -> Recipients<PublicKey> {
+        if self.settings.roster.len() <= ALL_MAX {
+            return Recipients::All;
+        }
+        let me = u32::try_from(self.settings.me).expect("validator counts are small");
+        let shared = self.sights.shared.lock();
+        let is_present = |other: u32| {
+            let sight = &shared.nodes[other as usize];
+            sight.heard.is_none() || sight.is_heard(now)
+        };
+        let next = self.watchers.turn(me, self.sequence, is_present);
+        let key = |index: u32| self.settings.roster.members()[index as usize].key.clone();
+        Recipients::Some(next.map(key).into_iter().collect())
     }
 
     /// Runs until the context is stopped.
@@ -256,7 +320,8 @@ where
 
     fn wake(&self) -> SystemTime {
         let judged = self.health.deadline().map(|Moment(us)| self.started + Duration::from_micros(us));
-        judged.map_or(self.next_row, |judged| judged.min(self.next_row))
+        let next = self.next_row.min(self.next_knock);
+        judged.map_or(next, |judged| judged.min(next))
     }
 
     fn moment(&self, at: SystemTime) -> Moment {
@@ -270,15 +335,39 @@ where
         if late >= STALL {
             self.health.stalled(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), self.moment(now));
         }
+        self.watch(now);
         self.judge(now);
         if self.next_row <= now {
             self.send_row(now);
-            let pause = if self.hears_quorum(now) { self.settings.heartbeat } else { self.settings.heartbeat / 4 };
-            self.next_row = now + pause;
+            // A late row makes no later ones late: when they come is what the others learn.
+            while self.next_row <= now {
+                self.next_row += self.settings.heartbeat;
+            }
+        }
+        if self.next_knock <= now {
+            self.knock(now);
+            self.next_knock = now + self.settings.heartbeat / 4;
         }
     }
 
-    /// Whether enough peers are heard for finality. Until then rows go out more often: somebody may be just back.
+    /// While too few are heard for finality, the others are asked in between: somebody may be just back.
+    fn knock(&mut self, now: SystemTime) {
+        if self.hears_quorum(now) {
+            return;
+        }
+        let shared = self.sights.shared.lock();
+        let silent: Vec<usize> = (0..shared.nodes.len()).filter(|index| !shared.nodes[*index].is_heard(now)).collect();
+        drop(shared);
+        for index in silent.into_iter().filter(|index| *index != self.settings.me) {
+            self.ask(health::Probe {
+                target: u32::try_from(index).expect("validator counts are small"),
+                through: None,
+                wave: 0,
+            });
+        }
+    }
+
+    /// Whether enough peers are heard for finality.
     fn hears_quorum(&self, now: SystemTime) -> bool {
         let heard = self.sights.shared.lock().nodes.iter().filter(|sight| sight.is_heard(now)).count();
         heard + 1 >= ledger::quorum(self.settings.roster.len())
@@ -368,7 +457,7 @@ where
     fn send_row(&mut self, now: SystemTime) {
         self.sequence += 1;
         let shared = self.sights.shared.lock();
-        let (own, hearings) = (shared.own, shared.nodes.iter().map(|sight| hearing(sight, now)).collect());
+        let (own, hearings) = (shared.own.clone(), shared.nodes.iter().map(|sight| hearing(sight, now)).collect());
         drop(shared);
         let small = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
         let row = Row {
@@ -390,7 +479,7 @@ where
             hearings,
         };
         let message = row.sign(&self.settings.key, &self.settings.namespace);
-        self.rows.send(Recipients::All, IoBuf::from(message), true);
+        self.rows.send(self.recipients(now), IoBuf::from(message), true);
         self.sent.push_back((self.sequence, now));
         if self.sent.len() > SENT_MAX {
             self.sent.pop_front();
@@ -412,7 +501,9 @@ where
         if !self.is_newer(index, &row) {
             return;
         }
-        self.health.row(node, row.sequence, self.moment(now));
+        // Where rows go to watchers in turn, every so many-th comes here.
+        let turns = if validators <= ALL_MAX { 1 } else { WATCHERS as u64 };
+        self.health.row(node, row.sequence / turns, self.moment(now));
         self.look_at(index, row, now);
         self.judge(now);
     }

@@ -1,8 +1,8 @@
 //! A small ledger to test on: one validator, nine funded accounts.
 
 use ledger::{
-    Amount, Block, ChainId, Claim, Epoch, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, SecretKey,
-    State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction, View,
+    Amount, Block, ChainId, Claim, Epoch, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Policy,
+    SecretKey, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction, View,
 };
 
 /// The seed of the validator's key.
@@ -65,6 +65,8 @@ pub(crate) fn submission(id: &str) -> Submission {
         lease_ms: 10_000,
         retries: 5,
         deadline: Timestamp(u64::MAX),
+        policy: Policy::Replace,
+        region: None,
     }
 }
 

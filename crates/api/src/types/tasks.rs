@@ -67,6 +67,12 @@ pub struct TaskView {
     pub payload_bytes: u64,
     /// SHA-256 of the payload, hex.
     pub payload_sha256: String,
+    /// What becomes of its lease while its holder is cut off: `replace`, `wait` or `keep`.
+    #[serde(default)]
+    pub policy: String,
+    /// Validators of this region do it rather than others, while they can.
+    #[serde(default)]
+    pub region: Option<String>,
     /// What came out of it, when done.
     pub result: Option<TaskResult>,
 }

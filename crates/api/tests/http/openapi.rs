@@ -227,6 +227,7 @@ fn full_task() -> TaskView {
         token: Some(1),
         until_height: Some(1),
         left_ms: Some(1),
+        region: Some(text()),
         finished_height: Some(1),
         reason: Some(text()),
         payload: Some(Content::of(b"text")),
@@ -280,6 +281,7 @@ fn every_kind() -> Vec<EventKind> {
             network_event: true,
             height: 1,
         },
+        EventKind::ScalingChanged { capacity: 1, desired: 2 },
         crate::task_changed(),
         crate::commit_rejected(),
     ]

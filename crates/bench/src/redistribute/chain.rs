@@ -6,8 +6,8 @@
 use super::{Start, Took, cells};
 use crate::Cell;
 use ledger::{
-    Amount, Block, Claim, Epoch, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Output, PublicKey, SecretKey,
-    Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction, View, block,
+    Amount, Block, Claim, Epoch, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Output, Policy, PublicKey,
+    SecretKey, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction, View, block,
     tasks::balance::UNITS_MAX, transaction,
 };
 
@@ -91,6 +91,8 @@ impl Chain {
                 lease_ms: LEASE_MS,
                 retries: 3,
                 deadline: Timestamp(u64::MAX),
+                policy: Policy::Replace,
+                region: None,
             };
             self.transaction(SUBMITTER, (*number).into(), Kind::SubmitTask(submission))
         };

@@ -2,7 +2,7 @@ use super::*;
 use crate::Scenario;
 use api::{Content, TaskResult};
 use commonware_codec::Encode as _;
-use ledger::{Height, NodeId, Nonce, SecretKey, Timestamp, Token, View};
+use ledger::{Height, NodeId, Nonce, Policy, SecretKey, Timestamp, Token, View};
 
 /// What happened, and what one node and all others say about it. The tasks are, in this order: one that was done at once,
 /// one that was renewed before, one that was cancelled, one that was declined and failed, and one that is open.
@@ -33,6 +33,8 @@ fn submission(id: &str, program: Option<&str>, retries: u8) -> Submission {
         lease_ms: 4_000,
         retries,
         deadline: Timestamp(u64::MAX),
+        policy: Policy::Replace,
+        region: None,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use api::{EventKind, TaskState, TaskView};
-use ledger::{Height, Submission, TaskId, Timestamp};
+use ledger::{Height, Policy, Submission, TaskId, Timestamp};
 
 use crate::tasks::workload::{Order, example};
 
@@ -58,6 +58,8 @@ impl Workload {
             lease_ms: LEASE_MS,
             retries: RETRIES,
             deadline: Timestamp(now_ms).after(DEADLINE_MS),
+            policy: Policy::Replace,
+            region: None,
         };
         (self.orders.len(), submission)
     }
@@ -137,6 +139,7 @@ impl Work {
             | EventKind::NodeSilent { .. }
             | EventKind::NodeAiling { .. }
             | EventKind::StandingChanged { .. }
+            | EventKind::ScalingChanged { .. }
             | EventKind::DutyChanged { .. }
             | EventKind::PeerBlocked { .. }
             | EventKind::FaultInjected { .. }

@@ -566,6 +566,7 @@ mod tests {
             units: 1,
             lease_ms: 10_000,
             retries: 5,
+            policy: "replace".into(),
             state,
             ..TaskView::default()
         }

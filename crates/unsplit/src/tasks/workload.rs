@@ -12,7 +12,7 @@ use std::{
 
 use api::TaskView;
 use ledger::{
-    Executor, Hash, Submission, TaskId, Timestamp,
+    Executor, Hash, Policy, Region, Submission, TaskId, Timestamp,
     tasks::{
         balance::UNITS_MAX,
         order::{LEASE_MS_MAX, LEASE_MS_MIN, RETRIES_MAX},
@@ -54,6 +54,10 @@ pub(crate) struct Order {
     retries: u8,
     /// From the moment of submission.
     deadline: Duration,
+    /// What becomes of its lease while its holder is cut off.
+    policy: Policy,
+    /// Where it is best done.
+    region: Option<Region>,
 }
 
 /// A line as it is written.
@@ -68,6 +72,8 @@ struct Line<'a> {
     lease: Option<String>,
     retries: Option<u64>,
     deadline: Option<String>,
+    policy: Option<String>,
+    region: Option<String>,
 }
 
 /// What is wrong with which line.
@@ -146,7 +152,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<Order>, Vec<Complaint>> {
 }
 
 fn parse_line(line: usize, text: &str) -> Result<Order, String> {
-    let Line { id, executor, payload, units, lease, retries, deadline } =
+    let Line { id, executor, payload, units, lease, retries, deadline, policy, region } =
         serde_json::from_str(text).map_err(|error| json_problem(&error))?;
     let payload = compact(payload.get());
     executor::check(&executor, &payload).map_err(|unfit| unfit.to_string())?;
@@ -165,6 +171,11 @@ fn parse_line(line: usize, text: &str) -> Result<Order, String> {
         lease_ms: within("lease in milliseconds", lease_ms, LEASE_MS_MIN, LEASE_MS_MAX)?,
         retries: within("retries", retries.unwrap_or(RETRIES_DEFAULT), 0, RETRIES_MAX)?,
         deadline,
+        policy: policy.map_or(Ok(Policy::default()), |policy| policy.parse()).map_err(|why| why.to_string())?,
+        region: region
+            .map(|region| region.parse())
+            .transpose()
+            .map_err(|why: ledger::TextError| format!("region: {why}"))?,
     })
 }
 
@@ -213,6 +224,8 @@ impl Order {
             lease_ms: self.lease_ms,
             retries: self.retries,
             deadline,
+            policy: self.policy,
+            region: self.region.clone(),
         }
     }
 
@@ -229,6 +242,8 @@ impl Order {
             && task.units == self.units
             && task.lease_ms == u64::from(self.lease_ms)
             && task.retries == u32::from(self.retries)
+            && task.policy == self.policy.name()
+            && task.region.as_deref() == self.region.as_ref().map(Region::as_str)
     }
 }
 
@@ -359,10 +374,13 @@ mod tests {
             lease_ms: 10_000,
             retries: 5,
             deadline_ms: 77,
+            policy: "replace".into(),
             ..TaskView::default()
         };
         assert!(order.is(&task));
         assert!(!order.is(&TaskView { units: 2, ..task.clone() }));
+        assert!(!order.is(&TaskView { policy: "keep".into(), ..task.clone() }));
+        assert!(!order.is(&TaskView { region: Some("eu".into()), ..task.clone() }));
         assert!(!order.is(&TaskView { payload_sha256: "00".into(), ..task }));
     }
 

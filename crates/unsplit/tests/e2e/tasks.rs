@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ledger::{Encode as _, Executor, Hash, Height, Kind, Nonce, SecretKey, Submission, Timestamp, Transaction};
+use ledger::{Encode as _, Executor, Hash, Height, Kind, Nonce, Policy, SecretKey, Submission, Timestamp, Transaction};
 use serde_json::{Value, json};
 
 use crate::{
@@ -154,6 +154,8 @@ fn signed(key: &SecretKey, node: &Node, executor: &str, payload: &[u8]) -> Strin
         lease_ms: 10_000,
         retries: 0,
         deadline: Timestamp(u64::MAX),
+        policy: Policy::Replace,
+        region: None,
     };
     let kind = Kind::SubmitTask(submission);
     let bytes = Transaction::sign(key, node.chain_id(), Nonce(0), Height(500), kind).encode();

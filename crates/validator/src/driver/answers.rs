@@ -478,6 +478,11 @@ fn refusal(refused: &Refused) -> Refusal {
             TransactionError::AccountTasksFull { .. } => {
                 ("account_tasks_full", Busy, "wait until some of them are finished")
             }
+            TransactionError::PendingFull { .. } => (
+                "pending_full",
+                Busy,
+                "submit the same bytes again when validators have caught up; see `unsplit balance`",
+            ),
             TransactionError::TasksFull { .. } => ("tasks_full", Busy, "submit the same bytes again later"),
             TransactionError::TaskUnknown { .. } => ("task_not_found", NotFound, "see `unsplit tasks list`"),
             TransactionError::TaskFinished { .. } => ("task_finished", Conflict, "there is nothing left to cancel"),

@@ -1,17 +1,17 @@
 //! Who stands how, and what this validator has to say about it.
 
 use super::{Driver, answers::pending};
-use crate::lookout::Sight;
+use crate::{clock::milliseconds, lookout::Sight};
 use api::{
-    Affliction, AilmentView, BalanceView, ChangeView, Illness, LinkView, LoadView, NodeRow, NodeView, Refusal,
-    RefusalClass, Standing as StandingView, SuspicionView, TransactionStatus,
+    Affliction, AilmentView, BalanceView, ChangeView, EventKind, Illness, LinkView, LoadView, NodeRow, NodeView,
+    Refusal, RefusalClass, Standing as StandingView, SuspicionView, TransactionStatus,
 };
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
 use ledger::{Accusation, Accusers, Change, Kind, NodeId, Phase, Standing, State, Status, Turn, faults};
 use sentinel::{health::Link, vitals::Ailment};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// A slower disk than this is a broken one.
 const DELAY_MAX: Duration = Duration::from_secs(60);
@@ -90,6 +90,7 @@ where
             Status::Trial { left } => row.trial_left = Some(*left),
         }
         row.drained = standing.drained.is_some();
+        row.reputation = state.worker(node).map_or(0, |worker| worker.reputation.per_mille().into());
         let accuser = |accusation: &Accusation| self.settings.roster.name_of(&accusation.accuser);
         row.suspected_by = standing.accusations.iter().map(accuser).collect();
     }
@@ -157,21 +158,40 @@ where
     /// How the work is spread.
     pub(super) fn balance(&self) -> BalanceView {
         let state = self.parts.ledger.finalized();
-        let loads = self.settings.roster.members().iter().map(|member| {
-            let worker = state.worker(&member.entry.key).unwrap_or_default();
-            LoadView {
-                node: member.entry.name.clone(),
-                leases: worker.leases,
-                units: worker.units,
-                capacity: worker.capacity,
-                ..LoadView::default()
-            }
+        let statistics = state.balance_statistics();
+        let loads = statistics.shares.iter().map(|share| LoadView {
+            node: self.settings.roster.name_of(&share.node),
+            leases: share.leases,
+            units: share.units,
+            capacity: share.capacity,
+            reputation: share.reputation.per_mille().into(),
+            open: share.is_at_work,
         });
+        let demand = statistics.demand;
+        let room = demand.capacity.saturating_mul(ledger::tasks::balance::UNITS_MAX.into());
         BalanceView {
             schema: "unsplit.balance/1".into(),
             height: state.height().0,
             loads: loads.collect(),
-            ..BalanceView::default()
+            max_over_mean: per_mille(statistics.load_max, statistics.load_mean),
+            pending: statistics.counts.pending,
+            oldest_pending_ms: (statistics.counts.pending > 0).then_some(statistics.oldest_pending_ms),
+            utilisation: per_mille(demand.units_leased, room),
+            capacity: demand.capacity,
+            desired_capacity: statistics.desired_capacity,
+        }
+    }
+
+    /// Tells when the tasks ask for another capacity than before.
+    pub(super) fn tell_scaling(&mut self, now: SystemTime) {
+        let statistics = self.parts.ledger.finalized().balance_statistics();
+        let (capacity, desired) = (statistics.demand.capacity, statistics.desired_capacity);
+        self.gauges.capacity.set(capacity.cast_signed());
+        self.gauges.desired_capacity.set(desired.cast_signed());
+        self.gauges.oldest_pending.set(statistics.oldest_pending_ms.cast_signed());
+        if self.scaling != (capacity, desired) {
+            self.scaling = (capacity, desired);
+            self.parts.events.push(milliseconds(now), EventKind::ScalingChanged { capacity, desired });
         }
     }
 
@@ -198,6 +218,11 @@ where
         let lied = self.lie.take().is_some();
         usize::from(lied) + usize::from(self.worker.unwedge()) + usize::from(self.parts.guard.release_drag())
     }
+}
+
+/// One as thousandths of another; 0 of nothing.
+fn per_mille(part: u64, whole: u64) -> u64 {
+    part.saturating_mul(1_000).checked_div(whole).unwrap_or(0)
 }
 
 /// What the lookout sees, added to a row.

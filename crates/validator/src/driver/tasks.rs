@@ -216,6 +216,8 @@ where
             reason: Some(task.reason.clone()).filter(|reason| !reason.is_empty()),
             payload_bytes: task.payload_bytes.into(),
             payload_sha256: task.payload_sha256.to_string(),
+            policy: task.policy.name().into(),
+            region: task.region.as_ref().map(ToString::to_string),
             ..TaskView::default()
         };
         match &task.state {
@@ -247,6 +249,7 @@ fn is_same(task: &Task, submission: &Submission) -> bool {
     task.executor == submission.executor
         && task.payload_sha256 == Hash::of(&submission.payload)
         && (task.units, task.lease_ms, task.retries) == (submission.units, submission.lease_ms, submission.retries)
+        && (task.policy, &task.region) == (submission.policy, &submission.region)
 }
 
 fn another(submission: &Submission) -> Refusal {
@@ -281,6 +284,8 @@ fn view_waiting(account: AccountId, submission: &Submission) -> TaskView {
         deadline_ms: submission.deadline.0,
         payload_bytes: submission.payload.len() as u64,
         payload_sha256: Hash::of(&submission.payload).to_string(),
+        policy: submission.policy.name().into(),
+        region: submission.region.as_ref().map(ToString::to_string),
         ..TaskView::default()
     }
 }

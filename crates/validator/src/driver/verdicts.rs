@@ -12,7 +12,10 @@ use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
 use ledger::{Evidence, Kind, Nonce, Reason, State, Status, Transaction, verdicts::STANDS_MS};
 use sentinel::{health::Link, vitals::Ailment};
-use std::time::{Duration, SystemTime};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 /// What was said and is not on the chain is said again after so long.
 const REPEAT_AFTER: Duration = Duration::from_secs(2);
@@ -52,6 +55,16 @@ where
                 self.say(index, word, kind, state, now);
             }
         }
+    }
+
+    /// Whom somebody accuses on the chain.
+    pub(super) fn accused(&self) -> BTreeSet<usize> {
+        let state = self.parts.ledger.finalized();
+        let members = self.settings.roster.members().iter().enumerate();
+        let accused = members.filter(|(_, member)| {
+            state.standing(&member.entry.key).is_some_and(|standing| !standing.accusations.is_empty())
+        });
+        accused.map(|(index, _)| index).collect()
     }
 
     fn say(&mut self, index: usize, word: Word, kind: Kind, state: &State, now: SystemTime) {
