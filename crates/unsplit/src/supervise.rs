@@ -119,7 +119,7 @@ impl<'a> Supervisor<'a> {
         let certified = Certified::parse(&verb.certified)?;
         let hooks = Hooks::new(verb.hook.as_deref(), verb.webhook.as_deref(), output)?;
         let seed = seed()?;
-        let mut recovery = Recovery::new(bounds(verb), 1, seed).map_err(misfit)?;
+        let mut recovery = Recovery::new(bounds(verb), 1, seed).map_err(|error| misfit(&error))?;
         let lock = take_lock(&config)?;
         let before = Record::load(&config.data_dir.join("supervisor.json"))?;
         let known_ms = if let Before::Known(record) = &before { record.clock_ms } else { 0 };
@@ -135,7 +135,7 @@ impl<'a> Supervisor<'a> {
             clock,
             signals: Signals::listen(),
             recovery,
-            crashes: crashes::Crashes::new(crashes::Config::default(), seed).map_err(misfit)?,
+            crashes: crashes::Crashes::new(crashes::Config::default(), seed).map_err(|error| misfit(&error))?,
             running: None,
             start_at: None,
             pause: Duration::ZERO,

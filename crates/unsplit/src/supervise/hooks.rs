@@ -169,4 +169,61 @@ mod tests {
             assert!(address(wrong).is_err(), "{wrong:?}");
         }
     }
+
+    fn event() -> Event {
+        Event {
+            schema: "unsplit.supervisor.event/1".into(),
+            time_ms: 1,
+            node: "n3".into(),
+            change: Change::Stuck,
+            attempt: 2,
+            step: None,
+            took_ms: None,
+            reason: Some("a b".into()),
+            evidence: None,
+        }
+    }
+
+    fn teller(command: &str, webhook: Option<&str>) -> Teller {
+        let output = Output::new(crate::cli::Format::Json, true);
+        let webhook = webhook.map(|url| address(url).expect("an address"));
+        Teller { command: split(command).expect("a command"), webhook, output }
+    }
+
+    #[tokio::test]
+    async fn a_program_is_told_in_its_environment_and_its_failure_is_no_panic() {
+        let is_told =
+            "sh -c 'test \"$UNSPLIT_NODE $UNSPLIT_CHANGE $UNSPLIT_REASON $UNSPLIT_ATTEMPT\" = \"n3 stuck a b 2\"'";
+        assert_eq!(teller(is_told, None).run_command(&event()).await, Ok(()));
+        let failed = teller("sh -c 'exit 9'", None).run_command(&event()).await;
+        assert_eq!(failed, Err("sh: exit code 9".into()));
+        let missing = teller("/no/such/program", None).run_command(&event()).await;
+        assert!(missing.expect_err("it is not there").contains("cannot be started"));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_fails_once_is_asked_again_and_one_that_fails_twice_is_reported() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/told", listener.local_addr().expect("bound"));
+        let serving = tokio::spawn(async move {
+            let mut bodies = Vec::new();
+            for status in ["500 Oh", "200 OK", "500 Oh", "500 Oh"] {
+                let (mut stream, _) = listener.accept().await.expect("a client");
+                let mut request = Vec::new();
+                while !request.ends_with(b"}") {
+                    assert!(stream.read_buf(&mut request).await.expect("a request") > 0, "it ends with its body");
+                }
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.expect("it reads");
+                bodies.push(String::from_utf8_lossy(&request).into_owned());
+            }
+            bodies
+        });
+        let teller = teller("true", Some(&url));
+        assert_eq!(teller.post(&event()).await, Ok(()));
+        assert!(teller.post(&event()).await.expect_err("twice").contains("500"));
+        let bodies = serving.await.expect("four requests");
+        assert!(bodies.iter().all(|body| body.starts_with("POST /told ") && body.contains("\"change\":\"stuck\"")));
+    }
 }

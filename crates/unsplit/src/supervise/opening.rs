@@ -29,7 +29,7 @@ pub(super) fn bounds(verb: &Supervise) -> recovery::Config {
     }
 }
 
-pub(super) fn misfit(error: recovery::ConfigError) -> Failure {
+pub(super) fn misfit(error: &recovery::ConfigError) -> Failure {
     Failure::usage(error.to_string(), "see the defaults: unsplit supervise --help")
 }
 
