@@ -229,7 +229,8 @@ proptest! {
         let waiting: BTreeSet<TaskNumber> = moved.waiting.iter().map(|evicted| evicted.task).collect();
         let mut all: Vec<TaskNumber> = (0..weights.len() as u32).flat_map(|worker| held(&leases, worker)).collect();
         let mut remaining: Vec<_> = slots.iter().map(|(task, ..)| *task).filter(|task| !waiting.contains(task)).collect();
-        (all.sort(), remaining.sort());
+        all.sort();
+        remaining.sort();
         prop_assert_eq!(&all, &remaining);
         prop_assert_eq!(leases.count(), all.len());
         for worker in 0..weights.len() as u32 {
