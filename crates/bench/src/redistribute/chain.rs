@@ -140,7 +140,7 @@ impl Chain {
 /// The block in which the leases move, without and with the root of the state after it.
 pub(super) fn rows(runs: u32) -> [Vec<Cell>; 2] {
     let chain = Chain::new();
-    assert_eq!((chain.held_by(SILENT), chain.state.task_counts().leased), (HELD as usize, HELD.into()));
+    assert_eq!((chain.held_by(SILENT), chain.state.task_counts().leased), (HELD as usize, u64::from(HELD)));
     let block = chain.block(LEASE_MS.into(), Vec::new());
     let (mut applied, mut rooted) = (Vec::new(), Vec::new());
     let mut after = Chain { state: chain.state.clone() };
@@ -155,7 +155,7 @@ pub(super) fn rows(runs: u32) -> [Vec<Cell>; 2] {
     }
     // One at a time is all it gets until it answers.
     assert!(after.held_by(SILENT) <= 1);
-    assert_eq!(after.state.task_counts().leased, HELD.into());
+    assert_eq!(after.state.task_counts().leased, u64::from(HELD));
     let held = (0..VALIDATORS).filter(|seed| *seed != SILENT).map(|seed| after.held_by(seed) as u64);
     let (least, most) = held.fold((u64::MAX, 0), |(least, most), held| (least.min(held), most.max(held)));
     let row = |name: &str, times: &[Took]| {

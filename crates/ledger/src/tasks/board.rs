@@ -233,7 +233,8 @@ impl Board {
         self.show(index);
     }
 
-    /// The worker counts as full until [`Self::release`]: a task waits for the room that it has or will have.
+    /// The worker counts as full until [`Self::release`]: a task waits for the room that it has or will have. Meant for the
+    /// time in which one block leases its tasks.
     ///
     /// # Panics
     /// If there is no such worker.
