@@ -63,6 +63,9 @@ pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(5);
 pub const SIT_OUT: Duration =
     Duration::from_millis(AHEAD_MAX.as_millis() as u64 + CLOCK_SKEW_MAX.as_millis() as u64 + 500);
 
+/// Requests that are answered between two deliveries, if so many wait.
+const ANSWERS_BETWEEN: usize = 16;
+
 /// Snapshots during catch-up are published at most this often.
 const PUBLISH_EVERY: Duration = Duration::from_millis(50);
 
@@ -272,7 +275,11 @@ where
                 biased;
                 _ = &mut stopped => return Ok(()),
                 delivery = inputs.deliveries.recv() => match delivery {
-                    Some(delivery) => self.deliver(delivery).await,
+                    Some(delivery) => {
+                        self.deliver(delivery).await;
+                        // Each delivery may wait for the disk: on a slow one nothing else would ever get its turn.
+                        self.answer_some(&mut inputs.requests).await;
+                    }
                     None => return Ok(()),
                 },
                 Some(finished) = inputs.finished.recv() => {
@@ -296,6 +303,13 @@ where
                     }
                 }
             }
+        }
+    }
+
+    async fn answer_some(&mut self, requests: &mut mpsc::Receiver<Request>) {
+        for _ in 0..ANSWERS_BETWEEN {
+            let Ok(request) = requests.try_recv() else { return };
+            self.answer(request).await;
         }
     }
 

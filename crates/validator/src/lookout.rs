@@ -390,7 +390,9 @@ where
         }
         let changed: Vec<(u32, Link)> = self.health.changes().collect();
         let mut shared = self.sights.shared.lock();
+        let mut is_news = !changed.is_empty();
         for (sight, at) in shared.nodes.iter_mut().zip(heard) {
+            is_news |= sight.heard.is_none() && at.is_some();
             sight.heard = at.or(sight.heard);
         }
         for (node, link) in &changed {
@@ -399,7 +401,7 @@ where
             sight.suspect_since = matches!(link, Link::Suspect).then(|| sight.suspect_since.unwrap_or(now));
         }
         drop(shared);
-        if !changed.is_empty() {
+        if is_news {
             self.sights.changes.step();
         }
     }

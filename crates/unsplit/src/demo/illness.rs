@@ -52,7 +52,7 @@ impl Storm {
     pub(super) async fn illness(&mut self) -> Result<(), Failure> {
         self.freeze(1).await?;
         let wedge = ill(Illness::WedgedExecutor, TTL);
-        self.sicken(2, "wedge n2's executor: it votes, and does no work", &wedge).await?;
+        self.sicken(2, "wedge n2's executor", &wedge).await?;
         let slow = Affliction { delay_ms: DELAY_MS, ..ill(Illness::SlowDisk, TTL) };
         self.sicken(3, "slow n3's disk by 1.5 s a write", &slow).await?;
         self.lie(self.clients.len() - 1, 0).await
@@ -80,7 +80,7 @@ impl Storm {
         let words = format!("{} / {}", span_or_never(agreed), span_or_never(back));
         let ok = agreed.is_some_and(|took| took <= AGREED_MAX) && back.is_some_and(|took| took <= BACK_MAX);
         let name = format!("freeze n{node} (SIGSTOP) for {} s", FROZEN.as_secs());
-        self.act(&name, "verdict ≤ 4 s / back itself ≤ 10 s", since, Outcome { measured, words, ok });
+        self.act(&name, "verdict ≤ 4 s / back ≤ 10 s", since, Outcome { measured, words, ok });
         Ok(())
     }
 
@@ -98,7 +98,7 @@ impl Storm {
         let measured = json!({"agreed_ms": millis_or_null(agreed), "back_ms": millis_or_null(back)});
         let words = format!("{} / {}", span_or_never(agreed), span_or_never(back));
         let ok = agreed.is_some_and(|took| took <= ILL_AGREED_MAX) && back.is_some_and(|took| took <= WELL_MAX);
-        self.act(name, "verdict ≤ 10 s / cured → back ≤ 15 s", since, Outcome { measured, words, ok });
+        self.act(name, "verdict ≤ 10 s / back ≤ 15 s", since, Outcome { measured, words, ok });
         Ok(())
     }
 

@@ -73,7 +73,10 @@ where
     }
 
     fn names(&self, state: &State, accusers: &Accusers) -> Vec<String> {
-        state.accusers(accusers).map(|accuser| self.settings.roster.name_of(&accuser)).collect()
+        let mut names: Vec<String> =
+            state.accusers(accusers).map(|accuser| self.settings.roster.name_of(&accuser)).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Adds what the chain says of a validator to its row.
@@ -93,6 +96,7 @@ where
         row.reputation = state.worker(node).map_or(0, |worker| worker.reputation.per_mille().into());
         let accuser = |accusation: &Accusation| self.settings.roster.name_of(&accusation.accuser);
         row.suspected_by = standing.accusations.iter().map(accuser).collect();
+        row.suspected_by.sort_unstable();
     }
 
     fn why_standing(&self, standing: &Standing, node: &NodeRow) -> String {
