@@ -55,16 +55,26 @@ impl Bed {
         let health = Health::new(&Config::default(), 0, nodes, seed, Moment(0));
         let mut bed = Self { health, order: shuffled(nodes, seed), round: 0, probes: 0 };
         // From its phase on, so that the first row is punctual.
-        bed.everybody(|health, node, now| health.expect(node, ROUND, now));
+        bed.everybody(|health, part, now| part.iter().for_each(|node| health.expect(*node, ROUND, now)));
         (0..WARM).for_each(|_| bed.rows());
         bed
     }
 
-    /// A row of everybody.
+    /// A row of everybody, one by one.
     fn rows(&mut self) {
-        self.round += 1;
-        let round = self.round;
-        self.everybody(|health, node, now| health.row(node, round, now));
+        let sequence = self.round + 1;
+        self.everybody(|health, part, now| part.iter().for_each(|node| health.row(*node, sequence, now)));
+    }
+
+    /// A row of everybody, as they come together.
+    fn rows_together(&mut self) {
+        let sequence = self.round + 1;
+        let mut rows = Vec::new();
+        self.everybody(|health, part, now| {
+            rows.clear();
+            rows.extend(part.iter().map(|node| (*node, sequence)));
+            health.rows(&rows, now);
+        });
     }
 
     /// Another sign of life of everybody, within the time of a row that came.
@@ -74,17 +84,15 @@ impl Bed {
         order.iter().for_each(|node| health.heard(*node, now));
     }
 
-    fn everybody(&mut self, act: impl Fn(&mut Health, u32, Moment)) {
+    /// One round, in parts that are as fine as the slots of the wheel.
+    fn everybody(&mut self, mut act: impl FnMut(&mut Health, &[u32], Moment)) {
+        self.round += 1;
         let Self { health, order, round, probes } = self;
-        let nodes = order.len() as u64;
-        // At least as fine as the slots of the wheel.
-        let parts = nodes.div_ceil(1_000).max(1);
-        let mut asked = Vec::new();
-        let mut done = 0;
-        for part in order.chunks(usize::try_from(parts).expect("a few thousand")) {
-            let now = Moment(*round * ROUND + done * ROUND / nodes);
+        let (nodes, mut asked, mut done) = (order.len(), Vec::new(), 0);
+        for part in order.chunks(nodes.div_ceil(1_000)) {
+            let now = Moment(*round * ROUND + done * ROUND / nodes as u64);
             done += part.len() as u64;
-            part.iter().for_each(|node| act(health, *node, now));
+            act(health, part, now);
             if health.deadline().is_some_and(|deadline| deadline <= now) {
                 health.tick(now, &mut asked);
                 *probes += asked.len();
@@ -111,23 +119,31 @@ fn shuffled(nodes: u32, seed: u64) -> Vec<u32> {
 pub fn run(options: &Options) -> Result<Report, Failure> {
     let nodes: Vec<String> = options.nodes.iter().map(u32::to_string).collect();
     let command = format!("bench update --nodes {} --seed {}", nodes.join(","), options.seed);
-    let mut report =
-        Report::new(command, vec!["nodes", "row_ns", "row_best_ns", "heard_ns", "heard_best_ns", "probes"]);
-    report.rows = options.nodes.iter().map(|nodes| row(*nodes, options.seed)).collect();
-    report.notes.push(
-        "The median and the best of many rounds; one thread. row: learning, deadlines and their share of tick.".into(),
-    );
-    report.notes.push("probes: asked for while measuring; every row is punctual, so there should be none.".into());
+    let columns = vec!["nodes", "call", "median_ns", "best_ns"];
+    let mut report = Report::new(command, columns);
+    report.rows = options.nodes.iter().flat_map(|nodes| rows(*nodes, options.seed)).collect();
+    report.notes = [
+        "The median and the best of many rounds; one thread. A row holds learning, deadlines and its share of tick.",
+        "`rows`: those of half a millisecond are handed over together, a thousandth of all nodes at once.",
+    ]
+    .map(String::from)
+    .into();
     Ok(report)
 }
 
-fn row(nodes: u32, seed: u64) -> Vec<Cell> {
+fn rows(nodes: u32, seed: u64) -> Vec<Vec<Cell>> {
     let mut bed = Bed::new(nodes, seed);
     let rounds = SIGNS_MIN.div_ceil(u64::from(nodes)).max(ROUNDS_MIN);
-    let (row, row_best) = per_call(nodes, rounds, || bed.rows());
-    let (heard, heard_best) = per_call(nodes, rounds, || bed.signs());
-    let figures = [row, row_best, heard, heard_best].map(Cell::from);
-    [u64::from(nodes).into()].into_iter().chain(figures).chain([(bed.probes as u64).into()]).collect()
+    let mut figures = Vec::new();
+    let mut call = |name: &str, round: fn(&mut Bed)| {
+        let (median, best) = per_call(nodes, rounds, || round(&mut bed));
+        assert_eq!(bed.probes, 0, "punctual rows are not doubted");
+        figures.push(vec![u64::from(nodes).into(), name.into(), median.into(), best.into()]);
+    };
+    call("row", Bed::rows);
+    call("rows", Bed::rows_together);
+    call("heard", Bed::signs);
+    figures
 }
 
 /// Nanoseconds a call, the median and the best of all rounds. Most rounds are shorter than the time slice of a busy

@@ -21,7 +21,6 @@ const OVERTAKEN_MAX: i32 = 8;
 
 /// The point in time, in grains.
 #[inline]
-#[expect(clippy::cast_possible_truncation, reason = "it wraps, as the module says")]
 pub(super) const fn grains(now: Moment) -> u32 {
     (now.0 >> GRAIN) as u32
 }
@@ -109,8 +108,9 @@ impl Arrivals {
         if late > margin.max(interval / 2) || late < -(margin / 2).max(interval / 4) {
             return 0;
         }
-        // What is left of the lateness after the average took its part.
-        if late < 0 { late - late / 8 } else { late - late / 32 }
+        // What is left of the lateness after the average took its part: at least a grain of a late one, or a clock that
+        // is a little slower than ours would be late for ever.
+        if late < 0 { late - late / 8 } else { late - (late + 31) / 32 }
     }
 
     fn not_newer(&mut self, sequence: u32, now: u32) -> Beat {
@@ -175,6 +175,15 @@ mod tests {
     fn early_ones_move_the_schedule_more_than_late_ones() {
         check(&[(1, 8_000), (2, 15_920)], Beat::Next { late: -80, from: 1 }, 23_990);
         check(&[(1, 8_000), (2, 16_320)], Beat::Next { late: 320, from: 1 }, 24_010);
+    }
+
+    #[test]
+    fn a_slightly_slower_clock_is_followed() {
+        let mut arrivals = Arrivals::new(INTERVAL, 0);
+        for n in 1..1_000 {
+            let beat = arrivals.row(n, n * (INTERVAL + 1), 100);
+            assert_eq!(beat, Beat::Next { late: 1, from: n - 1 });
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Health {
         let now = self.advance(now);
         self.notice_own_lag(now);
         while let Some(fired) = self.wheel.fire(now) {
-            self.touch(fired.nodes());
+            self.touch(fired.nodes().iter().copied());
             fired.nodes().iter().for_each(|node| self.look(*node, now));
         }
         while let Some((_, node)) = self.agenda.first().copied().filter(|(at, _)| *at <= now) {
@@ -61,13 +61,6 @@ impl Health {
         if late > self.config.heartbeat_us / 4 {
             self.stalled(late, now);
         }
-    }
-
-    /// Reads these records at once, so that the memory fetches them side by side and not one after the other.
-    #[inline]
-    fn touch(&self, nodes: &[u32]) {
-        let sum = nodes.iter().fold(0, |sum, node| sum ^ self.nodes[*node as usize].flags);
-        std::hint::black_box(sum);
     }
 
     /// An entry of the wheel fired: is the node overdue by now?
@@ -195,10 +188,10 @@ impl Health {
         doubt.evidence = doubt.evidence.saturating_add(worth);
     }
 
-    /// Most doubts end with the answer to the first probe, so nobody else is troubled with that. Few outlast the second
-    /// wave; those after it may cost more and are to be the last.
+    /// Most doubts end with the first wave; those after it may cost more and are to be the last.
     fn ask_through(&self, node: u32, doubt: &mut Doubt, probes: &mut Vec<Probe>) -> u32 {
-        let wanted = self.config.helpers * u32::from(doubt.waves - 1).min(2);
+        let first = self.config.helpers.min(1);
+        let wanted = if doubt.waves == 1 { first } else { first + 2 * self.config.helpers };
         let mut found = 0;
         for _ in 0..wanted * CANDIDATES {
             if found == wanted {

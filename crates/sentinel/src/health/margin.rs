@@ -1,7 +1,7 @@
 //! How much later than expected may a heartbeat come?
 //!
 //! The margin is the quantile of lateness at a stated rate of misses, followed without any history: a miss raises it by
-//! a sixteenth, every heartbeat lowers it by so little that the two cancel exactly when misses come at the stated rate.
+//! a thirty-second, every heartbeat lowers it by so little that the two cancel exactly when misses come at the stated rate.
 //! That is stochastic approximation (Robbins and Monro, Annals of Mathematical Statistics 22, 1951) on the logarithm.
 //! Over any sequence whatsoever, misses differ from the stated rate by at most the distance the logarithm can travel,
 //! divided by the step and by the length (Gibbs and Candès, "Adaptive conformal inference under distribution shift",
@@ -11,12 +11,12 @@
 const FRACTION: u32 = 6;
 
 /// A miss adds `1 / 2^STEP` of the margin. Smaller steps wander less about the quantile, and take longer to find it.
-const STEP: u32 = 4;
+const STEP: u32 = 5;
 
-/// ln(1 + 1/16), the step on the logarithm, in units of 2^-32.
-const STEP_LN: u64 = 260_380_787;
+/// ln(1 + 1/32), the step on the logarithm, in units of 2^-32.
+const STEP_LN: u64 = 132_163_291;
 
-/// Lowered in lumps of about 1/512, so that small margins are not lost to rounding: every `beats / 31` heartbeats.
+/// Lowered in lumps of about 1/1024, so that small margins are not lost to rounding: every `beats / 31` heartbeats.
 const LUMPS: u64 = 31;
 
 /// The smallest margin: the grain of our own clock and loop, 1 ms.
@@ -71,19 +71,17 @@ impl Margin {
         self.0 = self.0.saturating_add(self.0 >> STEP);
     }
 
-    /// A heartbeat was missed, and would not have been with a margin of so many microseconds: the quick way up, for
-    /// while too little was seen for a rate.
-    pub(super) fn missed_by(&mut self, us: u64) {
-        self.missed();
+    /// At least so many microseconds: the quick way up.
+    pub(super) fn at_least(&mut self, us: u64) {
         *self = Self(self.0.max(Self::new(us).0));
     }
 
-    /// The sequence moved on: lowers the margin.
+    /// The sequence moved on: lowers the margin, so many times as fast as usual.
     #[inline]
-    pub(super) fn beat(&mut self, pace: &Pace, from: u32, to: u32) {
+    pub(super) fn beat(&mut self, pace: &Pace, from: u32, to: u32, speed: u32) {
         let lumps = pace.lumps(from, to);
         if lumps != 0 {
-            self.lower(pace, lumps);
+            self.lower(pace, lumps.saturating_mul(speed));
         }
     }
 
@@ -106,7 +104,7 @@ mod tests {
         let mut margin = Margin::new(10_000);
         let mut missed = 0;
         for sequence in 1..=beats {
-            margin.beat(&pace, sequence - 1, sequence);
+            margin.beat(&pace, sequence - 1, sequence, 1);
             if lateness(sequence) > u64::from(margin.us()) {
                 margin.missed();
                 missed += 1;
@@ -127,8 +125,8 @@ mod tests {
             let missed = u64::from(misses(one_in, 1_000_000, lateness));
             let wanted = 1_000_000 / one_in;
             let apart = missed.abs_diff(wanted);
-            // Ten octaves of travel are 114 steps.
-            assert!(apart <= 120 + wanted / 20, "1 in {one_in}: {missed} for {wanted}");
+            // Ten octaves of travel are 225 steps.
+            assert!(apart <= 225 + wanted / 20, "1 in {one_in}: {missed} for {wanted}");
         };
         check(10, &|n| scrambled(n) % 100_000);
         check(1_000, &|n| scrambled(n) % 100_000);
@@ -143,18 +141,18 @@ mod tests {
         let pace = Pace::one_in(1);
         let mut margin = Margin::new(0);
         assert_eq!(margin.us(), 1_000);
-        margin.beat(&pace, 0, u32::MAX);
+        margin.beat(&pace, 0, u32::MAX, 1);
         assert_eq!(margin.us(), 1_000);
         (0..1_000).for_each(|_| margin.missed());
         assert_eq!(margin.us(), u32::MAX >> FRACTION);
-        margin.missed_by(u64::MAX);
+        margin.at_least(u64::MAX);
         assert_eq!(margin.us(), u32::MAX >> FRACTION);
     }
 
     #[test]
     fn a_leap_of_the_sequence_lowers_it_by_an_eighth_at_most() {
         let mut margin = Margin::new(80_000);
-        margin.beat(&Pace::one_in(2), 0, u32::MAX);
+        margin.beat(&Pace::one_in(2), 0, u32::MAX, 16);
         assert_eq!(margin.us(), 70_000);
     }
 }

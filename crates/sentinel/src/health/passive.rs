@@ -10,8 +10,9 @@ use super::{
 };
 use crate::time::Moment;
 
-/// So many first misses set the margin to what would have avoided them: too few for a rate, and the start is far off.
-const FIRST_MISSES: u8 = 8;
+/// The first misses move the margin by so many steps, the second by half as many, the third by a third: what Robbins and
+/// Monro ask for, until steps are single ones.
+const SPEED: u32 = 32;
 
 /// One link.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +20,10 @@ pub struct Passive {
     arrivals: Arrivals,
     margin: Margin,
     pace: Pace,
-    misses: u8,
+    /// One mistake in so many heartbeats, and what there was of both.
+    one_in: u64,
+    beats: u64,
+    misses: u64,
     /// Whether a heartbeat ever came. The first one tells the phase, and cannot be late.
     met: bool,
 }
@@ -31,6 +35,8 @@ impl Passive {
             arrivals: Arrivals::new(in_grains(interval_us).max(1), grains(now)),
             margin: Margin::new(interval_us / 16),
             pace: Pace::one_in(one_in),
+            one_in,
+            beats: 0,
             misses: 0,
             met: false,
         }
@@ -40,11 +46,13 @@ impl Passive {
     pub fn row(&mut self, sequence: u64, now: Moment) {
         let (due, deadline) = (self.arrivals.due, self.deadline_in_grains());
         let now = grains(now);
-        #[expect(clippy::cast_possible_truncation, reason = "only differences count, and they are small")]
+        // Truncated: only differences count, and they are small.
         let sequence = sequence as u32;
         let margin = in_grains(u64::from(self.margin.us()));
         if let Beat::Next { from, .. } = self.arrivals.row(sequence, now, margin) {
-            self.margin.beat(&self.pace, from, sequence);
+            let speed = self.speed();
+            self.beats += 1;
+            self.margin.beat(&self.pace, from, sequence, speed);
             if std::mem::replace(&mut self.met, true) && between(deadline, now) > 0 {
                 self.missed(us(between(due, now)));
             }
@@ -61,13 +69,18 @@ impl Passive {
         self.arrivals.deadline(self.margin.us() >> 6)
     }
 
+    fn speed(&self) -> u32 {
+        u32::try_from(u64::from(SPEED) / (self.misses + 1)).unwrap_or(1).max(1)
+    }
+
+    /// Steps are for rates; with twice the misses that there should be, the margin is far off and leaps to what would have
+    /// avoided this one.
     fn missed(&mut self, late_us: u64) {
-        if self.misses < FIRST_MISSES {
-            self.misses += 1;
-            self.margin.missed_by(late_us);
-        } else {
-            self.margin.missed();
+        (0..self.speed()).for_each(|_| self.margin.missed());
+        if self.misses > 1 + 2 * self.beats / self.one_in {
+            self.margin.at_least(late_us);
         }
+        self.misses += 1;
     }
 }
 
@@ -90,11 +103,14 @@ mod tests {
     }
 
     #[test]
-    fn a_first_miss_sets_the_margin_to_what_would_have_avoided_it() {
-        let mut passive = Passive::new(1_024_000, 100, Moment(0));
-        passive.row(1, Moment(1_024_000));
-        passive.row(2, Moment(2_048_000 + 512_000));
-        // A thirty-second of the lateness is taken for a later schedule.
-        assert_eq!(passive.deadline(Moment(2_560_000)), Moment(3_072_000 + 16_000 + 512_000));
+    fn a_third_miss_in_no_time_sets_the_margin_to_what_would_have_avoided_it() {
+        let mut passive = Passive::new(1_024_000, 1_000, Moment(0));
+        let mut margins = Vec::new();
+        for sequence in 1..=4 {
+            let late = if sequence > 1 { 480_000 * (sequence - 1) } else { 0 };
+            passive.row(sequence, Moment(1_024_000 * sequence + late));
+            margins.push(passive.margin.us());
+        }
+        assert!(margins.is_sorted() && margins[3] >= 480_000, "{margins:?}");
     }
 }

@@ -94,7 +94,7 @@ impl Record {
 
     #[inline]
     fn learn(&mut self, late: i32, from: u32, sequence: u32, paces: &Paces) {
-        self.margin.beat(&paces.margin, from, sequence);
+        self.margin.beat(&paces.margin, from, sequence, 1);
         if us(late) > u64::from(self.margin.us()) {
             self.margin.missed();
         }

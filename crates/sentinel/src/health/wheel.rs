@@ -160,7 +160,6 @@ impl Wheel {
         Some(self.next + (slot + SLOTS - start as u64) % SLOTS)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
     #[inline]
     const fn place(slot: u64) -> usize {
         (slot % SLOTS) as usize
