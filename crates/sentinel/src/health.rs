@@ -346,7 +346,7 @@ impl Health {
     fn first_answer_took(&mut self, took: u64) {
         self.answer_us_longest = self.answer_us_longest.max(took);
         if self.answers == ANSWERS_FIRST {
-            self.patience = Margin::new((4 * self.answer_us_longest).min(self.config.heartbeat_us * 2 / 5));
+            self.patience = Margin::new((4 * self.answer_us_longest).min(u64::from(self.patience.us())));
         }
     }
 

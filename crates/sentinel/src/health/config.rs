@@ -11,9 +11,9 @@ pub struct Config {
     /// The budget of mistakes: how many thousandths of a false suspicion a year are acceptable for each node that is
     /// watched. One a year, so that a hundred nodes see one in four days from each observer, and hardly ever two at once.
     pub false_suspicions_per_node_year_milli: u64,
-    /// Through how many others the second wave of probes goes, besides the direct probe; later waves go through twice as
-    /// many, and the first, which ends most doubts, through nobody. Three paths that differ keep the second at a dozen
-    /// messages.
+    /// Through how many others probes go, besides the direct one. The first wave, which ends most doubts, goes through one
+    /// of them and costs six messages; later waves go through twice this number and one. With three, three waves are
+    /// enough evidence at a loss of one in ten.
     pub helpers: u32,
     /// Time between waves of probes: longer than most bursts of losses on a local network, short against a heartbeat.
     pub wave_us: u64,

@@ -188,10 +188,10 @@ impl Health {
         doubt.evidence = doubt.evidence.saturating_add(worth);
     }
 
-    /// Most doubts end with the answer to the first probe, so nobody else is troubled with that. Few outlast the second
-    /// wave; those after it may cost more and are to be the last.
+    /// Most doubts end with the first wave; those after it may cost more and are to be the last.
     fn ask_through(&self, node: u32, doubt: &mut Doubt, probes: &mut Vec<Probe>) -> u32 {
-        let wanted = self.config.helpers * u32::from(doubt.waves - 1).min(2);
+        let first = self.config.helpers.min(1);
+        let wanted = if doubt.waves == 1 { first } else { first + 2 * self.config.helpers };
         let mut found = 0;
         for _ in 0..wanted * CANDIDATES {
             if found == wanted {

@@ -346,14 +346,14 @@ fn a_doubted_peer_is_asked_directly_and_through_others_that_differ() {
     (1..20).for_each(|node| health.expect(node, HEARTBEAT, Moment(0)));
     let mut probes = Vec::new();
     let mut now = 0;
-    while probes.iter().filter(|probe: &&Probe| probe.target == 1).count() < 12 {
+    while probes.iter().filter(|probe: &&Probe| probe.target == 1).count() < 18 {
         now = health.deadline().expect("watches").0.max(now + 1);
         (2..20).for_each(|node| health.row(node, now / HEARTBEAT + 1, Moment(now)));
         health.tick(Moment(now), &mut probes);
     }
     let helpers: Vec<u32> = probes.iter().filter_map(|probe| probe.through).collect();
     let distinct: BTreeSet<u32> = helpers.iter().copied().collect();
-    assert_eq!((helpers.len(), distinct.len()), (9, 9));
+    assert_eq!((helpers.len(), distinct.len()), (15, 15));
     assert_eq!(
         probes.iter().filter(|probe| probe.through.is_none()).map(|probe| probe.wave).collect::<Vec<_>>(),
         [1, 2, 3]
