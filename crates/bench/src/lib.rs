@@ -20,7 +20,6 @@
 pub mod assign;
 pub mod crash;
 pub mod mem;
-pub mod mem;
 pub mod network;
 pub mod predict;
 pub mod qos;

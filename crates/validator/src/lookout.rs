@@ -356,9 +356,11 @@ where
             return;
         }
         let shared = self.sights.shared.lock();
-        let silent: Vec<usize> = (0..shared.nodes.len()).filter(|index| !shared.nodes[*index].is_heard(now)).collect();
+        let me = self.settings.me;
+        let is_silent = |index: &usize| *index != me && !shared.nodes[*index].is_heard(now);
+        let silent: Vec<usize> = (0..shared.nodes.len()).filter(is_silent).collect();
         drop(shared);
-        for index in silent.into_iter().filter(|index| *index != self.settings.me) {
+        for index in silent {
             self.ask(health::Probe {
                 target: u32::try_from(index).expect("validator counts are small"),
                 through: None,

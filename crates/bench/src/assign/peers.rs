@@ -48,7 +48,9 @@ impl Everybody {
 
 impl Balancer for Everybody {
     fn assign(&mut self, _: u64) -> u32 {
-        let Choice::Now(id) = balance::choose(&self.0, 1, &[], Height(0)) else { panic!("windows are wide enough") };
+        let Choice::Now(id) = balance::choose(&self.0, 1, &[], &|_| true, Height(0)) else {
+            panic!("windows are wide enough")
+        };
         let worker = self.0.get_mut(&id).expect("it was chosen");
         (worker.units, worker.leases) = (worker.units + 1, worker.leases + 1);
         u32::from_be_bytes(id.0[..4].try_into().expect("four bytes"))

@@ -83,7 +83,7 @@ impl World {
         };
         let workers: BTreeMap<NodeId, Worker> = (0..).zip(&self.workers).map(seen).collect();
         let lost_by: Vec<NodeId> = lost_by.iter().map(|index| id(*index)).collect();
-        match balance::choose(&workers, units, &lost_by, NOW) {
+        match balance::choose(&workers, units, &lost_by, &|_| true, NOW) {
             balance::Choice::Now(id) => Choice::Now(index(&id)),
             balance::Choice::Later(id) => Choice::Later(index(&id)),
             balance::Choice::Nobody => Choice::Nobody,
