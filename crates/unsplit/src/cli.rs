@@ -87,6 +87,8 @@ pub(crate) enum Verb {
     /// Keep one validator on this machine alive: start it, watch that it makes progress, bring it back.
     #[command(after_long_help = SUPERVISE_HELP)]
     Supervise(Supervise),
+    /// What the supervisor on this machine did to bring its validator back, and what it may still do.
+    Recoveries(ConfigFile),
     /// The files of a network of several machines.
     #[command(subcommand)]
     Testnet(Testnet),

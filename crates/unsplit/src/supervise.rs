@@ -11,6 +11,7 @@
 //! - `course`: what each look at the validator means for the attempt under way
 //! - `event`, `hooks`, `telling`: who is told what
 //! - `record`, `evidence`, `clock`: what outlives the supervisor
+//! - `showing`: what was done, for people
 
 mod child;
 mod clock;
@@ -23,8 +24,11 @@ mod lines;
 mod looks;
 mod opening;
 mod record;
+mod showing;
 mod telling;
 mod watch;
+
+pub(crate) use showing::recoveries;
 
 use std::{
     collections::VecDeque,
