@@ -129,6 +129,12 @@ fn page(view: &NodeView) -> String {
         ));
     }
     lines.extend(view.dwell_ms.map(|dwell| format!("  the verdict stands for another {} at least", span(dwell))));
+    lines.extend(
+        view.risk
+            .filter(|risk| *risk > 0)
+            .map(|risk| format!("  risk of a failure within a week {}", permille(risk.into()))),
+    );
+    lines.extend(view.advice.iter().map(|advice| format!("  advice: {advice}")));
     if view.diverged > 0 {
         lines.push(format!("  {} suspicions of its own never became a verdict", view.diverged));
     }

@@ -39,7 +39,8 @@ use commonware_utils::{
     sync::Mutex,
 };
 use ledger::{ChainId, Decode as _, Encode as _, Height, SecretKey, State, Transaction};
-use nodes::show_ailment;
+use nodes::{risk_of, show_ailment};
+use sentinel::risk::Risk;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -207,6 +208,8 @@ where
     lie: Option<(usize, SystemTime)>,
     /// What was said last about each validator on the chain, and when.
     said: Vec<Option<(Word, SystemTime)>>,
+    /// Who is likely to fail soon, from what became of each before. Advice only.
+    risk: Risk,
     /// The capacity that there was and that was asked for, as it was told last.
     scaling: (u64, u64),
     outbox: Vec<Transaction>,
@@ -225,6 +228,7 @@ where
     pub fn new(context: E, settings: Settings, parts: Parts<B>, worker: Worker<E>, gossip: SG) -> Self {
         let started = context.current();
         let said = vec![None; settings.roster.len()];
+        let risk = risk_of(&settings.roster);
         let peers =
             parts.sights.all().into_iter().map(|sight| Peer { sight, is_heard: false, missing_since: None }).collect();
         let duty = if parts.guard.observing().is_some() { Duty::Observing } else { Duty::Voting };
@@ -247,6 +251,7 @@ where
             worker,
             lie: None,
             said,
+            risk,
             scaling: (0, 0),
             outbox: Vec::new(),
             flush_at: None,
@@ -264,6 +269,7 @@ where
         RG: Receiver<PublicKey = PublicKey>,
     {
         self.restore().await?;
+        self.recall();
         self.index_older_blocks();
         let mut next_tick = self.context.current();
         let mut stopped = self.context.stopped();

@@ -141,6 +141,9 @@ pub struct NodeView {
     /// How likely it is to fail soon, in thousandths, from slow signals. Advice only.
     #[serde(default)]
     pub risk: Option<u32>,
+    /// What that suggests, if anything.
+    #[serde(default)]
+    pub advice: Option<String>,
 }
 
 /// One suspicion that stands on the chain.

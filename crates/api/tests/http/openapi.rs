@@ -294,6 +294,7 @@ fn full_node(node: NodeRow) -> NodeView {
         changes: vec![ChangeView::default(), ChangeView { reason: Some(text()), ..ChangeView::default() }],
         dwell_ms: Some(1),
         risk: Some(1),
+        advice: Some(text()),
         ..NodeView::default()
     }
 }

@@ -1,7 +1,7 @@
 //! Who stands how, and what this validator has to say about it.
 
 use super::{Driver, answers::pending};
-use crate::{clock::milliseconds, lookout::Sight};
+use crate::{clock::milliseconds, lookout::Sight, roster::Roster};
 use api::{
     Affliction, AilmentView, BalanceView, ChangeView, EventKind, Illness, LinkView, LoadView, NodeRow, NodeView,
     Refusal, RefusalClass, Standing as StandingView, SuspicionView, TransactionStatus,
@@ -10,8 +10,15 @@ use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
 use ledger::{Accusation, Accusers, Change, Kind, NodeId, Phase, Standing, State, Status, Turn, faults};
-use sentinel::{health::Link, vitals::Ailment};
-use std::time::{Duration, SystemTime};
+use sentinel::{
+    health::Link,
+    risk::{Advice, Moment, Risk},
+    vitals::Ailment,
+};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 /// A slower disk than this is a broken one.
 const DELAY_MAX: Duration = Duration::from_secs(60);
@@ -42,7 +49,8 @@ where
                 Status::Active | Status::Trial { .. } => None,
             },
             diverged: standing.diverged,
-            risk: None,
+            risk: Some(self.risk.score(index, Moment(state.lease_time().0))),
+            advice: self.risk.advice(index, Moment(state.lease_time().0)).map(show_advice),
         })
     }
 
@@ -222,6 +230,25 @@ where
         let lied = self.lie.take().is_some();
         usize::from(lied) + usize::from(self.worker.unwedge()) + usize::from(self.parts.guard.release_drag())
     }
+}
+
+fn show_advice(advice: Advice) -> String {
+    match advice {
+        Advice::RaiseProbeRate => "it failed before and may again: look at it more often".into(),
+        Advice::SuggestDrain => "it is likely to fail again soon: drain it while that is still orderly".into(),
+    }
+}
+
+/// Neighbours are those of one region, and then everybody.
+///
+/// # Panics
+/// Never: there are no more groups than validators.
+pub(super) fn risk_of(roster: &Roster) -> Risk {
+    let regions: BTreeSet<&str> = roster.members().iter().map(|member| member.entry.region.as_str()).collect();
+    let place = |region: &str| regions.iter().position(|other| *other == region).unwrap_or(0);
+    let near = roster.members().iter().map(|member| u32::try_from(place(&member.entry.region)).unwrap_or(0));
+    let near: Vec<u32> = near.collect();
+    Risk::new(&near, &vec![0; near.len()]).expect("there are no more groups than validators")
 }
 
 /// One as thousandths of another; 0 of nothing.

@@ -10,8 +10,8 @@ use api::{EventKind, Standing as StandingView};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
-use ledger::{Evidence, Kind, Nonce, Reason, State, Status, Transaction, verdicts::STANDS_MS};
-use sentinel::{health::Link, vitals::Ailment};
+use ledger::{Change, Evidence, Kind, NodeId, Nonce, Reason, State, Status, Transaction, Turn, verdicts::STANDS_MS};
+use sentinel::{health::Link, risk::Moment, vitals::Ailment};
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime},
@@ -136,9 +136,36 @@ where
         may_speak.then_some((Word::Alive, Kind::Alive { verdict: verdict.number }))
     }
 
+    /// Goes once more through what the chain remembers of each validator, for what that lets foresee.
+    pub(super) fn recall(&mut self) {
+        let state = self.parts.ledger.finalized();
+        let mut past: Vec<(NodeId, Change)> = Vec::new();
+        for member in self.settings.roster.members() {
+            let standing = state.standing(&member.entry.key);
+            past.extend(
+                standing.into_iter().flat_map(|it| it.history.into_iter().map(move |change| (it.node, change))),
+            );
+        }
+        past.sort_by_key(|(_, change)| change.height);
+        past.iter().for_each(|(node, change)| self.learn(node, change));
+    }
+
+    /// Takes a change into account for what is to be foreseen. What befell many at once says nothing of one.
+    fn learn(&mut self, node: &NodeId, change: &Change) {
+        let members = self.settings.roster.members();
+        let Some(index) = members.iter().position(|member| member.entry.key == *node) else { return };
+        let at = Moment(change.at.0);
+        match &change.turn {
+            Turn::Unresponsive(verdict) if !verdict.is_network_event => self.risk.failed(index, at),
+            Turn::Trial | Turn::Active => self.risk.recovered(index, at),
+            Turn::Unresponsive(_) | Turn::Drained | Turn::Undrained => {}
+        }
+    }
+
     /// Tells what the newest block changed about validators.
-    pub(super) fn tell_verdicts(&self, state: &State, now: SystemTime) {
+    pub(super) fn tell_verdicts(&mut self, state: &State, now: SystemTime) {
         for (node, change) in state.verdict_changes() {
+            self.learn(node, change);
             let Some(change) = self.show_change(state, change) else { continue };
             let node = self.settings.roster.name_of(node);
             match change.standing {
