@@ -242,6 +242,7 @@ fn notes() -> Vec<String> {
          crashes. unaware: pairs of a crash and an observer that did not know of it in the end.",
         "ours: dead means that a watcher's suspicion was seconded by another that asked on its own, and announced. \
          suspicions: of live nodes by one watcher, seconded or not. It is what the budget of 1 per node-year is about.",
+        "ours learns for --warm seconds first; --warm 0 shows a network in its first minutes.",
         "deaths: times that somebody thought a live node dead while nobody did so before; wrong_beliefs: observers.",
         "max: upper end of the 95 % interval for the rate per node-year at this exposure (3 / exposure when there was none).",
         "msg and B: sent, per live node, in the networks with crashes, confirmations and repetitions included; B without \

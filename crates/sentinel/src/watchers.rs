@@ -24,7 +24,7 @@ pub struct Watchers {
 impl Watchers {
     /// Draws `count` watchers, and some in reserve, for each of so many nodes.
     ///
-    /// Costs a hash per pair of nodes: 1 ms for 300 nodes or so, a tenth of a second for 3,000.
+    /// Costs a hash for each pair of nodes, so it is done once an epoch.
     pub fn new(epoch: u64, nodes: u32, count: usize) -> Self {
         let ranked: Vec<Vec<u32>> = (0..nodes).map(|node| ranked(epoch, node, nodes, count + RESERVE)).collect();
         let mut candidate_for = vec![Vec::new(); nodes as usize];

@@ -40,7 +40,7 @@ const SENDS_MAX: u32 = 9;
 /// A timer so much late tells of a stall of our own, microseconds.
 const LATE_US: u64 = 10_000;
 
-/// What nodes say. A time or a number in it is as long as said with it.
+/// What nodes say.
 #[derive(Clone, Copy, Debug)]
 pub enum Message {
     /// A heartbeat.
@@ -96,8 +96,8 @@ pub struct Notice {
 }
 
 impl Message {
-    /// Fields and signatures, with a byte for the kind. A row is described in issue and design: sequence, epoch, height, load, lag, version,
-    /// clock offset (44 bytes), what is known of three or so others (10 bytes each), a signature.
+    /// Fields and signatures, with a byte for the kind. A row holds: sequence, epoch, height, load,
+    /// lag, version, clock offset (44 bytes), what is known of three or so others (10 bytes each), a signature.
     const fn bytes(self) -> u64 {
         match self {
             Self::Row { .. } => 1 + 44 + 30 + 64,
