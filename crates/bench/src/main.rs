@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, ValueEnum};
+use std::io::Write;
 use std::process::ExitCode;
 
 #[derive(Parser)]
@@ -25,21 +26,26 @@ enum Output {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match bench::run(&arguments.verb) {
-        Ok(report) => {
-            print(&report, arguments.output);
-            ExitCode::SUCCESS
-        }
-        Err(failure) => {
-            eprintln!("error: {failure}\n  fix: {}", failure.help);
-            ExitCode::FAILURE
-        }
+    let printed = bench::run(&arguments.verb).map(|report| print(&report, arguments.output));
+    match printed {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => fail(&format!("nothing could be printed: {error}")),
+        Err(failure) => fail(&format!("{failure}\n  fix: {}", failure.help)),
     }
 }
 
-fn print(report: &bench::Report, output: Output) {
+fn fail(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::FAILURE
+}
+
+fn print(report: &bench::Report, output: Output) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
     match output {
-        Output::Table => print!("{report}"),
-        Output::Json => println!("{}", serde_json::to_string_pretty(report).expect("a report has string keys only")),
+        Output::Table => write!(out, "{report}"),
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut out, report)?;
+            writeln!(out)
+        }
     }
 }
