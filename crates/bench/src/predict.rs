@@ -163,13 +163,13 @@ const COLUMNS: [&str; 15] = [
     "AUC low",
     "AUC high",
     "recall at precision 0.25",
-    "low",
-    "high",
-    "at 0.5",
+    "recall low",
+    "recall high",
+    "recall at 0.5",
     "top 1 % precision",
-    "recall",
+    "top 1 % recall",
     "top 5 % precision",
-    "recall",
+    "top 5 % recall",
     "lead days p50",
     "alarmed before",
     "alarms /node/year",
@@ -185,7 +185,7 @@ fn report(options: &Options, trace: &Trace, judges: &Judges, before: &[Sample], 
     let draws: Vec<Vec<Quality>> = rankings.iter().map(|r| r.bootstrap(DRAWS, &Random::new(options.seed))).collect();
     for (judge, (ranking, draws)) in rankings.iter().zip(&draws).enumerate() {
         let lead = ranking.threshold(0.25).map(|threshold| lead(trace, options.days, after, judge, threshold));
-        report.rows.push(row(Judges::NAMES[judge], &ranking.quality(), draws, lead));
+        report.rows.push(row(Judges::NAMES[judge], &ranking.quality(), draws, lead.as_ref()));
     }
     report.notes = notes(options, trace, before, after);
     report.notes.extend(advice(&rankings[Judges::OURS]));
@@ -200,16 +200,16 @@ fn weekly(after: &[Scored], judge: usize) -> Ranking {
     Ranking::new(chosen.map(|scored| (f64::from(scored.scores[judge]), scored.node, scored.failed)))
 }
 
-fn row(name: &str, quality: &Quality, draws: &[Quality], lead: Option<Lead>) -> Vec<Cell> {
+fn row(name: &str, quality: &Quality, draws: &[Quality], lead: Option<&Lead>) -> Vec<Cell> {
     let (auc_low, auc_high) = interval(draws.iter().map(|quality| quality.auc));
     let (recall_low, recall_high) = interval(draws.iter().map(|quality| quality.recall_at_quarter));
     let figures = [quality.auc, auc_low, auc_high, quality.recall_at_quarter, recall_low, recall_high];
     let tops = [quality.recall_at_half, quality.top_1.0, quality.top_1.1, quality.top_5.0, quality.top_5.1];
     let mut cells = vec![name.into()];
     cells.extend(figures.into_iter().chain(tops).map(Cell::Figure));
-    cells.push(lead.as_ref().and_then(|lead| lead.days).into());
-    cells.push(lead.as_ref().map(|lead| lead.share).into());
-    cells.push(lead.as_ref().map(|lead| lead.alarms).into());
+    cells.push(lead.and_then(|lead| lead.days).into());
+    cells.push(lead.map(|lead| lead.share).into());
+    cells.push(lead.map(|lead| lead.alarms).into());
     cells
 }
 

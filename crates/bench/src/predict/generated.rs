@@ -6,8 +6,8 @@
 use super::trace::{DAY, Down, Node, Trace, year};
 use crate::random::Random;
 
-const SYSTEMS: u32 = 6;
-const NODES: u32 = 96;
+const SYSTEMS: u32 = 4;
+const NODES: u32 = 48;
 
 /// Failures of a steady node of middling pace, in days.
 const PACE_DAYS: f64 = 300.0;

@@ -189,8 +189,8 @@ mod tests {
     fn ties_count_half_whatever_their_order() {
         check(&[(1.0, true), (1.0, false)], 0.5, 1.0, 1.0);
         check(&[(1.0, false), (1.0, true)], 0.5, 1.0, 1.0);
-        // The tied three have one hit in them, so a half is held at the first alarm only.
-        check(&[(2.0, true), (1.0, true), (1.0, false), (1.0, false), (1.0, false)], 5.0 / 6.0, 1.0, 0.5);
+        // The tied four have one hit in them, so a half is held at the first alarm only.
+        check(&[(2.0, true), (1.0, true), (1.0, false), (1.0, false), (1.0, false)], 4.5 / 6.0, 1.0, 0.5);
     }
 
     #[test]

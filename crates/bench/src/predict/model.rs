@@ -23,10 +23,7 @@ pub(super) struct Models {
 impl Models {
     /// Fits both.
     pub(super) fn fit(samples: &[Sample], seed: u64) -> Result<Self, String> {
-        Ok(Self {
-            slopes: slopes(samples).map_err(|error| error.to_string())?,
-            trees: trees(samples, seed).map_err(|error| error.to_string())?,
-        })
+        Ok(Self { slopes: slopes(samples)?, trees: trees(samples, seed)? })
     }
 
     /// Log odds, up to a constant.

@@ -81,12 +81,11 @@ fn weights_are_found_again_from_what_they_brought_about() {
 }
 
 #[test]
-fn generated_data_say_that_they_are_generated_and_repeat() {
+fn generated_data_say_that_they_are_generated_and_can_be_foreseen() {
     let options = Options { data: None, days: 7, seed: 2 };
-    let [first, again] = [(); 2].map(|()| run(&options).expect("it needs no file"));
-    assert_eq!(first.to_string(), again.to_string());
-    assert!(first.notes.iter().any(|note| note.starts_with("generated data")));
-    assert_eq!(first.rows[0][1], Cell::Figure(0.5));
-    let Cell::Figure(ours) = first.rows[Judges::OURS][1] else { panic!("a figure") };
+    let report = run(&options).expect("it needs no file");
+    assert!(report.notes.iter().any(|note| note.starts_with("generated data")));
+    assert_eq!(report.rows[0][1], Cell::Figure(0.5));
+    let Cell::Figure(ours) = report.rows[Judges::OURS][1] else { panic!("a figure") };
     assert!(ours > 0.6, "bursts can be foreseen: {ours}");
 }

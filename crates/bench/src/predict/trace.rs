@@ -89,7 +89,8 @@ fn load(path: &PathBuf) -> Result<Vec<u8>, Failure> {
 fn unpack(path: &PathBuf) -> Result<Vec<u8>, Failure> {
     let packed = load(path)?;
     let mut text = Vec::new();
-    lzma_rs::xz_decompress(&mut packed.as_slice(), &mut text).map_err(|error| odd(path, &format!("{error:?}")))?;
+    lzma_rs::xz_decompress(&mut packed.as_slice(), &mut text)
+        .map_err(|error| odd(path, &format!("cannot be unpacked: {error}")))?;
     Ok(text)
 }
 
