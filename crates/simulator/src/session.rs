@@ -257,11 +257,11 @@ impl<'a> Session<'a> {
             Action::Begin(_, Fault::SlowDisk { nodes, delay, lasts }) => {
                 let affliction = afflict(Illness::SlowDisk, lasts);
                 let affliction = Affliction { delay_ms: milliseconds(delay), ..affliction };
-                self.afflict(&nodes, &affliction).await;
+                self.afflict(&nodes, &affliction);
             }
             Action::Begin(_, Fault::FalseAccuser { nodes, about, lasts }) => {
                 let affliction = afflict(Illness::FalseAccuser, lasts);
-                self.afflict(&nodes, &Affliction { node: Some(format!("n{about}")), ..affliction }).await;
+                self.afflict(&nodes, &Affliction { node: Some(format!("n{about}")), ..affliction });
             }
             Action::Begin(id, fault) => {
                 self.run.topology.begin(id, fault);
@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
     }
 
     /// Makes those of the nodes ill that are up.
-    async fn afflict(&self, nodes: &[usize], affliction: &Affliction) {
+    fn afflict(&self, nodes: &[usize], affliction: &Affliction) {
         for index in nodes.iter().flat_map(|node| self.of(*node)) {
             let Some(Running { node, .. }) = &self.nodes[index] else { continue };
             let (reply, _answer) = tokio::sync::oneshot::channel();

@@ -177,10 +177,9 @@ impl Mempool {
     /// never more than about n of a validator: the state takes them from no one else, and about no one else.
     fn offer_word(&mut self, transaction: Transaction, id: TxId, slot: Slot) -> Result<Taken, Refused> {
         let (account, topic) = (transaction.account, Topic::Slot(slot));
-        if let Some(waiting) = self.orders.get(&account).and_then(|waiting| waiting.get(&topic)) {
-            if (transaction.expires, id) <= (waiting.transaction.expires, waiting.id) {
-                return Err(Refused::OrderTaken);
-            }
+        let waiting = self.orders.get(&account).and_then(|waiting| waiting.get(&topic));
+        if waiting.is_some_and(|waiting| (transaction.expires, id) <= (waiting.transaction.expires, waiting.id)) {
+            return Err(Refused::OrderTaken);
         }
         let entry = self.enter(transaction, id);
         if let Some(replaced) = self.orders.entry(account).or_default().insert(topic, entry) {

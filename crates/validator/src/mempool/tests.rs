@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{VALIDATOR, apply, chain, key, leased, state, submission};
-use ledger::{Amount, Output, TaskNumber, Timestamp, Token};
+use ledger::{Amount, Output, Sequence, TaskNumber, Timestamp, Token};
 
 const LIMITS: Limits = Limits { transactions_max: 8, bytes_max: 1 << 20, per_account_max: 4 };
 
@@ -256,4 +256,24 @@ fn a_peer_that_is_back_hears_of_leases_too() {
     let mut mempool = Mempool::new(LIMITS);
     mempool.offer(completion(claims[0], b"1"), &state).expect("in time");
     assert_eq!(ids(&mempool.sample(1 << 20)), ids(&[completion(claims[0], b"1")]));
+}
+
+#[test]
+fn the_last_word_of_a_validator_waits_also_where_there_is_no_room() {
+    let transfers: Vec<Transaction> = (0..8).map(|i| transfer(1 + i as u8 / 4, i % 4, 5)).collect();
+    let (mut mempool, outcomes) = offered(&transfers);
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let drain = |who, expires| {
+        let kind = Kind::Drain { sequence: Sequence(0) };
+        Transaction::sign(&key(who), chain(), Nonce(0), Height(expires), kind)
+    };
+    let mut offer = |transaction: Transaction| mempool.offer(transaction, &state());
+    assert_eq!(offer(drain(VALIDATOR, 500)), Ok(Taken::New));
+    assert_eq!(offer(drain(VALIDATOR, 400)), Err(Refused::OrderTaken), "an older word");
+    assert_eq!(offer(drain(VALIDATOR, 600)), Ok(Taken::New));
+    let stranger = offer(drain(1, 500));
+    assert!(matches!(stranger, Err(Refused::Invalid(TransactionError::NotAValidator { .. }))), "{stranger:?}");
+    let expected: usize = transfers.iter().chain([&drain(VALIDATOR, 600)]).map(Transaction::size).sum();
+    assert_eq!((mempool.len(), mempool.bytes()), (9, expected));
+    assert_eq!(ids(&mempool.select(&state(), NEXT))[0], drain(VALIDATOR, 600).id(), "it goes first");
 }

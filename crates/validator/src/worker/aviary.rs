@@ -4,7 +4,7 @@
 //! takes far longer than canaries took before, or longer than the operator allows, means that the executor is wedged; a wrong
 //! answer means more. What is found is told to the others, who count it as an ailment.
 
-use super::{Execute, Job};
+use super::{Declined, Execute, Job};
 use crate::{clock::since, wire::Canary};
 use commonware_runtime::{Clock, Spawner, utils::AbortOnDrop};
 use commonware_utils::sync::Mutex;
@@ -53,10 +53,13 @@ pub(super) struct Aviary<E> {
     found: Canary,
 }
 
+/// What came back, and when.
+type Landing = (Result<Vec<u8>, Declined>, SystemTime);
+
 /// A canary on its way. Dropping it stops the work.
 struct Flight {
     seed: u64,
-    outcome: Arc<Mutex<Option<(Result<Vec<u8>, String>, SystemTime)>>>,
+    outcome: Arc<Mutex<Option<Landing>>>,
     _job: AbortOnDrop<()>,
 }
 
