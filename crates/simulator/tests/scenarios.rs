@@ -153,6 +153,13 @@ fn a_validator_that_crashes_again_and_again_gets_no_task_lost_and_none_done_twic
 }
 
 #[test]
+fn a_rolling_restart_under_load_loses_nothing() {
+    for report in check("rolling-restart", 1..=3) {
+        check_all_finished(&report);
+    }
+}
+
+#[test]
 fn tasks_are_forgotten_a_while_after_they_were_finished_and_never_before() {
     for report in check("forgotten-tasks", 1..=2) {
         assert!(report.tasks.forgotten > 50, "{report:#?}");
