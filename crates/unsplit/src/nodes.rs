@@ -54,11 +54,7 @@ pub(crate) async fn balance(global: &Global, output: Output) -> Result<Exit, Fai
 /// A line for each validator.
 pub(crate) fn table(nodes: &[NodeRow]) -> String {
     let rows = nodes.iter().map(|node| {
-        let duty = node.duty.map(|duty| match duty {
-            Duty::Voting => "voting".to_owned(),
-            Duty::Observing => "observing".to_owned(),
-        });
-        let (duty, height) = (present(node, duty), present(node, node.height.map(|height| height.to_string())));
+        let (duty, height) = (duty(node), present(node, node.height.map(|height| height.to_string())));
         let standing = standing(node);
         let leases = node.leases.to_string();
         vec![
@@ -74,6 +70,14 @@ pub(crate) fn table(nodes: &[NodeRow]) -> String {
         ]
     });
     output::table(&["node", "heard", "duty", "height", "standing", "leases", "region", "address", ""], rows)
+}
+
+fn duty(node: &NodeRow) -> String {
+    let duty = node.duty.map(|duty| match duty {
+        Duty::Voting => "voting".to_owned(),
+        Duty::Observing => "observing".to_owned(),
+    });
+    present(node, duty)
 }
 
 fn heard(node: &NodeRow) -> String {
@@ -115,7 +119,7 @@ fn present(node: &NodeRow, said: Option<String>) -> String {
 fn page(view: &NodeView) -> String {
     let node = &view.node;
     let mut lines = vec![
-        format!("{} · {} · {} · {}", node.name, standing(node), heard(node), node.address),
+        format!("{} · {} · {} · {} · {}", node.name, standing(node), duty(node), heard(node), node.address),
         view.why.clone(),
         measured(node),
     ];

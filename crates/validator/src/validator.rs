@@ -10,7 +10,7 @@ use crate::{
     config::Config,
     driver::{Driver, Inputs, Parts, Settings},
     guard::{Found, Guard, GuardError},
-    lookout::{self, Lookout, Sights},
+    lookout::{self, Lookout, Own, Sights},
     mempool::{Limits, Mempool},
     progress::Progress,
     roster::Roster,
@@ -329,6 +329,8 @@ where
 
     let view = Progress::default();
     let sights = Sights::new(roster.len());
+    // Until the driver has read what there is, rows say at least this much.
+    sights.tell(Own { voting: guard.observing().is_none(), ..Own::default() }, None);
     let lookout = Lookout::new(
         context.child("lookout"),
         lookout::Settings {

@@ -1,7 +1,11 @@
 //! Who stands how, and what this validator has to say about it.
 
 use super::{Driver, answers::pending};
-use crate::{clock::milliseconds, lookout::Sight, roster::Roster};
+use crate::{
+    clock::milliseconds,
+    lookout::Sight,
+    roster::{Member, Roster},
+};
 use api::{
     Affliction, AilmentView, BalanceView, ChangeView, EventKind, Illness, LinkView, LoadView, NodeRow, NodeView,
     Refusal, RefusalClass, Standing as StandingView, SuspicionView, TransactionStatus,
@@ -171,7 +175,8 @@ where
     pub(super) fn balance(&self) -> BalanceView {
         let state = self.parts.ledger.finalized();
         let statistics = state.balance_statistics();
-        let loads = statistics.shares.iter().map(|share| LoadView {
+        let of = |member: &Member| statistics.shares.iter().find(|share| share.node == member.entry.key);
+        let loads = self.settings.roster.members().iter().filter_map(of).map(|share| LoadView {
             node: self.settings.roster.name_of(&share.node),
             leases: share.leases,
             units: share.units,
