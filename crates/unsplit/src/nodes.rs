@@ -244,7 +244,8 @@ mod tests {
             ..NodeView::default()
         };
         let text = page(&view);
-        for words in ["because", "n0 says so since block 8: link, silent for 1 s", "stands for another 1 s", "by n0 n2"]
+        for words in
+            ["because", "n0 says so since block 8: link, silent for 1 s", "stands for another 1 s", "by n0 and n2"]
         {
             assert!(text.contains(words), "{words}: {text}");
         }

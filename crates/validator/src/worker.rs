@@ -367,7 +367,8 @@ mod tests {
             assert_eq!(bench.follow(&state), []);
             bench.next_report().await;
             let said = bench.worker.follow(&state, bench.context.current());
-            apply(&mut state, said, 5_000);
+            apply(&mut state, said, 1_000);
+            (0..4).for_each(|_| apply(&mut state, vec![], 1_000));
             let renewal = |claim| Kind::RenewLease { claim, renewals: 0 };
             let renewals = bench.worker.follow(&state, bench.context.current());
             let kinds: Vec<_> = renewals.iter().map(|said| said.kind.clone()).collect();
@@ -384,11 +385,8 @@ mod tests {
             let (mut state, claims) = leased(&["long-enough"]);
             bench.follow(&state);
             bench.context.sleep(Duration::from_millis(10)).await;
-            // Nothing is said for longer than the lease.
-            apply(&mut state, vec![], 10_001);
-            for _ in 0..10 {
-                apply(&mut state, vec![], 1);
-            }
+            // Nothing is said for longer than the lease, of which a block takes a second at most.
+            (0..12).for_each(|_| apply(&mut state, vec![], 1_000));
             let anew = claim(&state, 1).expect("leased again, there is nobody else");
             assert!(anew.token > claims[0].token);
             bench.follow(&state);
