@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 23] = [
+const FILES: [&str; 24] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -29,6 +29,7 @@ const FILES: [&str; 23] = [
     include_str!("../../../scenarios/slow-disk.toml"),
     include_str!("../../../scenarios/flapping.toml"),
     include_str!("../../../scenarios/rolling-restart.toml"),
+    include_str!("../../../scenarios/watchers.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/canary.toml"),

@@ -160,6 +160,13 @@ fn a_rolling_restart_under_load_loses_nothing() {
 }
 
 #[test]
+fn among_many_a_crash_that_three_watch_for_becomes_a_verdict_of_more_than_f() {
+    for report in check("watchers", 1..=1) {
+        assert!(report.tasks.verdicts > 0, "{report:#?}");
+    }
+}
+
+#[test]
 fn tasks_are_forgotten_a_while_after_they_were_finished_and_never_before() {
     for report in check("forgotten-tasks", 1..=2) {
         assert!(report.tasks.forgotten > 50, "{report:#?}");
