@@ -512,11 +512,9 @@ where
         self.judge(now);
     }
 
-    /// Whether a row comes after the newest one of its sender, in this run of it or the next.
     fn is_newer(&self, index: usize, row: &Row) -> bool {
         let shared = self.sights.shared.lock();
-        let newest = shared.nodes[index].row.as_ref().map(|(newest, _)| (newest.started_ms, newest.sequence));
-        newest.is_none_or(|newest| newest < (row.started_ms, row.sequence))
+        shared.nodes[index].row.as_ref().is_none_or(|(newest, _)| row.follows(newest))
     }
 
     /// Takes in what a row says of its sender.

@@ -123,6 +123,14 @@ impl Row {
     }
 }
 
+impl Row {
+    /// Whether this comes after another of its sender: later in one run of it, or in another run. That one may have begun
+    /// earlier by its own clock, which was set back since.
+    pub const fn follows(&self, other: &Self) -> bool {
+        self.started_ms != other.started_ms || self.sequence > other.sequence
+    }
+}
+
 /// Why a message is no row of its sender.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum RowError {
@@ -263,6 +271,14 @@ mod tests {
         assert_eq!(open(2, NAMESPACE, 4), Err(RowError::Signature));
         assert_eq!(open(1, b"another", 4), Err(RowError::Signature));
         assert_eq!(open(1, NAMESPACE, 5), Err(RowError::Validators { expected: 5, got: 4 }));
+    }
+
+    #[test]
+    fn a_row_follows_the_one_before_it_and_any_of_another_run() {
+        let first = row(4);
+        let at = |started_ms, sequence| Row { started_ms, sequence, ..row(4) };
+        assert!(at(1, 3).follows(&first) && !at(1, 2).follows(&first) && !at(1, 1).follows(&first));
+        assert!(at(2, 1).follows(&first) && at(0, 1).follows(&first), "whatever its clock says");
     }
 
     #[test]
