@@ -89,6 +89,8 @@ pub(crate) enum Verb {
     Supervise(Supervise),
     /// What the supervisor on this machine did to bring its validator back, and what it may still do.
     Recoveries(ConfigFile),
+    /// Have the supervisor on this machine bring its validator back now, whatever its cooldown. Counts as an attempt.
+    Recover(ConfigFile),
     /// The files of a network of several machines.
     #[command(subcommand)]
     Testnet(Testnet),

@@ -71,6 +71,7 @@ fn run(cli: Cli, output: Output, launched: std::time::Instant) -> Result<Exit, F
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Sim(verb) => sim::run(&verb, output),
         Verb::Recoveries(file) => supervise::recoveries(&file, output),
+        Verb::Recover(file) => supervise::recover(&file, output),
         Verb::Bench(verb) => measure(&verb, output),
         Verb::Openapi => Ok(output.raw(api::openapi().trim_end())),
         Verb::Completions { shell } => Ok(output.raw(&completions(shell))),
@@ -106,6 +107,7 @@ async fn run_client(
         | Verb::Sim(_)
         | Verb::Bench(_)
         | Verb::Recoveries(_)
+        | Verb::Recover(_)
         | Verb::Openapi
         | Verb::Completions { .. }
         | Verb::Version => unreachable!("run handles the verbs that need no runtime"),

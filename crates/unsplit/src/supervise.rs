@@ -28,7 +28,7 @@ mod showing;
 mod telling;
 mod watch;
 
-pub(crate) use showing::recoveries;
+pub(crate) use showing::{recover, recoveries};
 
 use std::{
     collections::VecDeque,
@@ -38,7 +38,11 @@ use std::{
 };
 
 use sentinel::recovery::{Action, Attempt, Outcome, Recovery, State, Step, crashes};
-use tokio::{sync::mpsc, time::sleep_until};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    time::sleep_until,
+};
 use validator::Config;
 
 use self::{
@@ -88,6 +92,8 @@ struct Supervisor<'a> {
     config: Config,
     clock: Clock,
     signals: Signals,
+    /// SIGUSR1: somebody wants the validator back now.
+    orders: Signal,
     recovery: Recovery,
     crashes: crashes::Crashes,
     /// The process, while it runs.
@@ -114,6 +120,7 @@ enum Happening {
     Ended(Result<ExitStatus, Failure>),
     Looked(Option<Seen>),
     StartDue,
+    Ordered,
     Time,
 }
 
@@ -138,6 +145,7 @@ impl<'a> Supervisor<'a> {
             output,
             clock,
             signals: Signals::listen(),
+            orders: signal(SignalKind::user_defined1()).expect("signals can be listened for"),
             recovery,
             crashes: crashes::Crashes::new(crashes::Config::default(), seed).map_err(|error| misfit(&error))?,
             running: None,
@@ -177,6 +185,7 @@ impl<'a> Supervisor<'a> {
                     }
                 }
                 Happening::StartDue => self.start()?,
+                Happening::Ordered => self.ordered(),
                 Happening::Time => {}
             }
         }
@@ -200,6 +209,14 @@ impl<'a> Supervisor<'a> {
         Ok(None)
     }
 
+    /// Somebody wants the validator back now, whatever its cooldown; it counts as an attempt.
+    fn ordered(&mut self) {
+        match self.recovery.recover(ME, self.clock.now_ms()) {
+            Ok(()) => self.output.talk("ordered to bring it back now"),
+            Err(refusal) => self.output.talk(&format!("ordered to bring it back now, but {refusal}")),
+        }
+    }
+
     async fn wait(&mut self) -> Happening {
         let wake = self.recovery.deadline(self.clock.now_ms()).map(|at_ms| self.clock.instant(at_ms));
         let wake = wake.unwrap_or_else(|| Instant::now() + SLEEP_MAX).min(Instant::now() + SLEEP_MAX);
@@ -214,6 +231,7 @@ impl<'a> Supervisor<'a> {
             exit = self.signals.next() => Happening::Asked(exit),
             happening = next(self.running.as_mut()) => happening,
             () = due => Happening::StartDue,
+            Some(()) = self.orders.recv() => Happening::Ordered,
             () = sleep_until(wake.into()) => Happening::Time,
         }
     }

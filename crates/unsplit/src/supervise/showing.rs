@@ -1,6 +1,11 @@
-//! What was done to bring a validator back, as its supervisor wrote it down.
+//! What was done to bring a validator back, as its supervisor wrote it down; and what somebody wants to be done.
 
-use super::record::{AttemptRecord, Before, OutcomeRecord, Record};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{
+    opening::take_lock,
+    record::{AttemptRecord, Before, OutcomeRecord, Record},
+};
 use crate::{
     cli::ConfigFile,
     config,
@@ -23,6 +28,29 @@ pub(crate) fn recoveries(file: &ConfigFile, output: Output) -> Result<Exit, Fail
             return Err(Failure::config(message, "start the supervisor again: it begins a new one"));
         }
     }
+    Ok(Exit::Ok)
+}
+
+/// Has the supervisor on this host bring its validator back now, whatever its cooldown.
+pub(crate) fn recover(file: &ConfigFile, output: Output) -> Result<Exit, Failure> {
+    let config = config::load(file)?;
+    if take_lock(&config).is_ok() {
+        let message = format!("no supervisor runs for {}", config.name);
+        return Err(Failure::refused(message, "start it, and with it the validator: unsplit supervise -c FILE --yes"));
+    }
+    let path = config.data_dir.join("supervisor.json");
+    let Before::Known(record) = Record::load(&path)? else {
+        let message = format!("{} does not say which process the supervisor is", path.display());
+        return Err(Failure::refused(message, "end the supervisor and start it again"));
+    };
+    let pid = i32::try_from(record.supervisor).ok().and_then(Pid::from_raw);
+    let pid = pid.ok_or_else(|| Failure::config(format!("{}: no such process", path.display()), "start it again"))?;
+    kill_process(pid, Signal::USR1)
+        .map_err(|error| Failure::refused(format!("the supervisor, process {pid:?}: {error}"), "is it yours?"))?;
+    output.data(
+        &format!("told the supervisor of {}; see: unsplit recoveries -c FILE", record.node),
+        &serde_json::json!({"schema": "unsplit.recover/1", "node": record.node}),
+    );
     Ok(Exit::Ok)
 }
 

@@ -134,6 +134,23 @@ fn a_killed_validator_votes_again_by_itself_and_passes_a_trial() {
 }
 
 #[test]
+fn an_order_to_recover_does_not_wait_for_the_cooldown_and_counts() {
+    let world = World::shared("recover");
+    let supervised = Supervised::new(&world);
+    let config = supervised.row.data_dir.with_file_name("node.toml").display().to_string();
+    world.unsplit(&format!("recover -c {config}")).refused(5, &["no supervisor runs"]);
+    let process = supervised.start(&["--cooldown", "300s"]);
+    supervised.kill_and_wait(&process, 0);
+    // During its trial: that costs the attempt, and the next has to wait.
+    kill(supervised.pid(), Signal::KILL);
+    until(SOON, "it waits for its cooldown", || (supervised.record()["state"] == "cooling").then_some(()));
+    world.unsplit(&format!("recover -c {config}")).ok();
+    until(SOON, "it votes again", || (steps(&process, "verify_responsive").len() > 1).then_some(()));
+    let shown = world.unsplit(&format!("recoveries -c {config}")).ok();
+    assert!(shown.contains("1 of 3 attempts left") && shown.contains("by order"), "{shown}");
+}
+
+#[test]
 fn a_validator_that_ends_three_times_in_the_same_way_is_given_up_with_evidence() {
     let world = World::shared("crash-loop");
     let devnet = Devnet::up(&world, 4);
