@@ -67,7 +67,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
          core and cache still counts"
             .into(),
         "every run was checked: no task lost or doubled, none with a failed worker, the oldest first".into(),
-        "chain: the whole block in which the leases of one validator of four run out, and then with the state's root: \
+        "chain: the whole block of a verdict that moves the leases of one validator of four, and then with the state's root: \
          records decoded, changed, encoded and hashed. That comes on top of the choice in memory, for each lease moved"
             .into(),
     ];
