@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
@@ -77,6 +77,24 @@ impl<'a> Supervised<'a> {
         let took = killed.elapsed();
         assert!(!is_alive(pid) && is_alive(self.pid()));
         took
+    }
+}
+
+/// A validator that was orphaned takes a moment to end, and keeps its ports until then: the next test wants them.
+impl Drop for Supervised<'_> {
+    fn drop(&mut self) {
+        let folder = self.row.data_dir.with_file_name("").display().to_string();
+        let Ok(text) = fs::read_to_string(self.row.data_dir.join("supervisor.json")) else { return };
+        let pid = serde_json::from_str::<Value>(&text).ok().and_then(|record| record["pid"].as_u64());
+        let Some(pid) = pid.and_then(|pid| u32::try_from(pid).ok()) else { return };
+        // Another process may have the number by now.
+        let is_ours = || fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.contains(&folder));
+        let deadline = Instant::now() + SOON;
+        // No assertion: the test may be failing already.
+        while is_ours() && Instant::now() < deadline {
+            let _ = i32::try_from(pid).ok().and_then(Pid::from_raw).map(|pid| kill_process(pid, Signal::KILL));
+            std::thread::sleep(Duration::from_millis(25));
+        }
     }
 }
 
