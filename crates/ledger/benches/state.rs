@@ -8,8 +8,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use ledger::{
-    Amount, Block, Epoch, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, PublicKey, SecretKey, State,
-    TaskLimits, Timestamp, Transaction, View, block, tree::Tree,
+    Amount, Block, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, PublicKey, SecretKey, State,
+    TaskLimits, Timestamp, Transaction, tree::Tree,
 };
 use measure::{is_full, measure};
 
@@ -92,19 +92,8 @@ fn block_of(scale: &Scale, state: &State) -> Block {
         };
         Transaction::sign(&secret(index), state.chain().clone(), Nonce(0), Height(9), kind)
     };
-    Block {
-        version: block::VERSION,
-        chain: state.chain().clone(),
-        height: Height(1),
-        parent: state.digest(),
-        epoch: Epoch(0),
-        view: View(1),
-        parent_view: View(0),
-        leader: PublicKey::ZERO,
-        timestamp: Timestamp(1),
-        parent_state_root: state.root(),
-        transactions: (0..scale.transfers).map(transfer).collect(),
-    }
+    let transactions = (0..scale.transfers).map(transfer).collect();
+    Block::on(state, PublicKey::ZERO, Timestamp(1), transactions)
 }
 
 fn apply(scale: &Scale, state: &State) {

@@ -8,9 +8,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use ledger::{
-    Amount, Block, Claim, Epoch, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Output, Policy,
-    PublicKey, SecretKey, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction,
-    View, block, transaction,
+    Amount, Block, Claim, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Output, Policy, PublicKey,
+    SecretKey, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction, transaction,
 };
 use measure::{is_full, measure};
 
@@ -152,19 +151,8 @@ impl Chain {
     }
 
     fn block(&self, ms: u64, transactions: Vec<Transaction>) -> Block {
-        Block {
-            version: block::VERSION,
-            chain: self.state.chain().clone(),
-            height: self.state.height().after(1),
-            parent: self.state.digest(),
-            epoch: Epoch(0),
-            view: View(1),
-            parent_view: View(0),
-            leader: self.keys[(self.state.height().0 % VALIDATORS) as usize],
-            timestamp: self.state.timestamp().after(ms),
-            parent_state_root: self.state.root(),
-            transactions,
-        }
+        let leader = self.keys[(self.state.height().0 % VALIDATORS) as usize];
+        Block::on(&self.state, leader, self.state.timestamp().after(ms), transactions)
     }
 
     fn pass(&mut self, ms: u64, transactions: Vec<Transaction>) {

@@ -8,9 +8,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use ledger::{
-    Amount, Block, Epoch, Evidence, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Policy, PublicKey, Reason,
-    SecretKey, Signature, State, Submission, TaskLimits, Timestamp, Transaction, VerdictNumber, View, block,
-    transaction,
+    Amount, Block, Evidence, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Policy, PublicKey, Reason,
+    SecretKey, Signature, State, Submission, TaskLimits, Timestamp, Transaction, VerdictNumber, transaction,
 };
 use measure::{is_full, measure};
 
@@ -89,19 +88,7 @@ impl Chain {
 
     fn block(&self, ms: u64, transactions: Vec<Transaction>) -> Block {
         let turn = self.state.height().0 as usize % (self.keys.len() - 1);
-        Block {
-            version: block::VERSION,
-            chain: self.state.chain().clone(),
-            height: self.state.height().after(1),
-            parent: self.state.digest(),
-            epoch: Epoch(0),
-            view: View(1),
-            parent_view: View(0),
-            leader: self.keys[turn],
-            timestamp: self.state.timestamp().after(ms),
-            parent_state_root: self.state.root(),
-            transactions,
-        }
+        Block::on(&self.state, self.keys[turn], self.state.timestamp().after(ms), transactions)
     }
 
     fn after(&self, block: &Block) -> State {

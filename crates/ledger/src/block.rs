@@ -8,7 +8,7 @@ use crate::{
     codec::{self, Decode, DecodeError, Encode, Reader},
     digest,
     genesis::Genesis,
-    state,
+    state::{self, State},
     transaction::{self, Transaction, read_version},
     types::{ChainId, Epoch, Hash, Height, PublicKey, Timestamp, View},
 };
@@ -82,6 +82,23 @@ impl Block {
             timestamp: genesis.timestamp(),
             parent_state_root: state_root,
             transactions: Vec::new(),
+        }
+    }
+
+    /// The block on top of `state`, in the first view of the first epoch: who has an engine puts its own in their place.
+    pub fn on(state: &State, leader: PublicKey, timestamp: Timestamp, transactions: Vec<Transaction>) -> Self {
+        Self {
+            version: VERSION,
+            chain: state.chain().clone(),
+            height: state.height().after(1),
+            parent: state.digest(),
+            epoch: Epoch(0),
+            view: View(1),
+            parent_view: View(0),
+            leader,
+            timestamp,
+            parent_state_root: state.root(),
+            transactions,
         }
     }
 

@@ -1,8 +1,8 @@
 //! A small ledger to test on: one validator, nine funded accounts.
 
 use ledger::{
-    Amount, Block, ChainId, Claim, Epoch, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Policy,
-    SecretKey, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction, View,
+    Amount, Block, ChainId, Claim, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Policy, SecretKey,
+    State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction,
 };
 
 /// The seed of the validator's key.
@@ -39,19 +39,7 @@ pub(crate) fn state() -> State {
 
 /// Moves on by a block with these transactions, so many milliseconds later.
 pub(crate) fn apply(state: &mut State, transactions: Vec<Transaction>, later: u64) {
-    let block = Block {
-        version: ledger::block::VERSION,
-        chain: chain(),
-        height: state.height().after(1),
-        parent: state.digest(),
-        epoch: Epoch(0),
-        view: View(1),
-        parent_view: View(0),
-        leader: key(VALIDATOR).public(),
-        timestamp: state.timestamp().after(later),
-        parent_state_root: state.root(),
-        transactions,
-    };
+    let block = Block::on(state, key(VALIDATOR).public(), state.timestamp().after(later), transactions);
     state.apply(&block).expect("a valid block");
 }
 

@@ -321,7 +321,7 @@ where
         idle_block_time: consensus.block_time.max(consensus.leader_timeout / 4),
         build_timeout: consensus.build_timeout,
     };
-    let application = Application::new(genesis.chain_id.clone(), ledger.clone(), pace);
+    let application = Application::new(ledger.clone(), pace);
     let deferred = Deferred::new(context.child("application"), application, mailbox.clone(), epocher);
     let (deliveries, delivered) = mpsc::unbounded_channel();
     let marshal = actor.start(Deliveries(deliveries), buffer, backfill);

@@ -6,9 +6,9 @@
 use super::{Start, Took, cells};
 use crate::Cell;
 use ledger::{
-    Amount, Block, Claim, Epoch, Evidence, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Output, Policy,
-    PublicKey, Reason, SecretKey, Sequence, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp,
-    Transaction, View, block, tasks::balance::UNITS_MAX, transaction,
+    Amount, Block, Claim, Evidence, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Output, Policy, PublicKey,
+    Reason, SecretKey, Sequence, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp,
+    Transaction, tasks::balance::UNITS_MAX, transaction,
 };
 
 const VALIDATORS: u8 = 4;
@@ -110,19 +110,8 @@ impl Chain {
     }
 
     fn block(&self, ms: u64, transactions: Vec<Transaction>) -> Block {
-        Block {
-            version: block::VERSION,
-            chain: self.state.chain().clone(),
-            height: self.state.height().after(1),
-            parent: self.state.digest(),
-            epoch: Epoch(0),
-            view: View(1),
-            parent_view: View(0),
-            leader: public((self.state.height().0 % u64::from(VALIDATORS)) as u8),
-            timestamp: self.state.timestamp().after(ms),
-            parent_state_root: self.state.root(),
-            transactions,
-        }
+        let leader = public((self.state.height().0 % u64::from(VALIDATORS)) as u8);
+        Block::on(&self.state, leader, self.state.timestamp().after(ms), transactions)
     }
 
     fn pass(&mut self, ms: u64, transactions: Vec<Transaction>) {

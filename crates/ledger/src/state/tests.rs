@@ -55,19 +55,7 @@ fn transfer(from: u8, nonce: u64, to: u8, amount: u64) -> Transaction {
 
 /// A good block on top of `state`, if its transactions are.
 fn block_on(state: &State, transactions: Vec<Transaction>) -> Block {
-    Block {
-        version: block::VERSION,
-        chain: state.chain().clone(),
-        height: Height(state.height().0.saturating_add(1)),
-        parent: state.digest(),
-        epoch: Epoch(0),
-        view: View(1),
-        parent_view: View(0),
-        leader: public(1),
-        timestamp: Timestamp(state.timestamp().0.saturating_add(1)),
-        parent_state_root: state.root(),
-        transactions,
-    }
+    Block::on(state, public(1), state.timestamp().after(1), transactions)
 }
 
 /// Where a block on top of `state` stands.

@@ -1,10 +1,10 @@
 use super::*;
 use crate::{
-    block::{self, Block},
+    block::Block,
     genesis::{Genesis, GenesisBalance, GenesisValidator},
     state::{BlockError, Share, State},
     transaction::{Kind, SecretKey, Transaction},
-    types::{Amount, ChainId, Epoch, Hash, Nonce, Signature, View},
+    types::{Amount, ChainId, Hash, Nonce, Signature},
 };
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -147,19 +147,7 @@ impl Chain {
 
     fn block(&self, ms: u64, transactions: Vec<Transaction>) -> Block {
         let turn = usize::try_from(self.state.height().0).expect("a low height") % self.leaders.len();
-        Block {
-            version: block::VERSION,
-            chain: self.state.chain().clone(),
-            height: self.state.height().after(1),
-            parent: self.state.digest(),
-            epoch: Epoch(0),
-            view: View(1),
-            parent_view: View(0),
-            leader: public(self.leaders[turn]),
-            timestamp: self.state.timestamp().after(ms),
-            parent_state_root: self.state.root(),
-            transactions,
-        }
+        Block::on(&self.state, public(self.leaders[turn]), self.state.timestamp().after(ms), transactions)
     }
 
     /// The next block, so many milliseconds later, with these orders: all of them must be good.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    block::{self, Block},
+    block::Block,
     genesis::{Genesis, GenesisBalance, GenesisValidator, TaskLimits},
     state::State,
     tasks::{
@@ -8,7 +8,7 @@ use crate::{
         order::{Claim, Output, Policy, Submission},
     },
     transaction::{Kind, SecretKey, Transaction},
-    types::{Amount, Epoch, Hash, Height, Nonce, Place, Signature, TaskNumber, View},
+    types::{Amount, Hash, Height, Nonce, Place, Signature, TaskNumber},
 };
 use std::sync::LazyLock;
 
@@ -135,19 +135,7 @@ impl Chain {
 
     fn block(&self, ms: u64, transactions: Vec<Transaction>) -> Block {
         let turn = usize::try_from(self.state.height().0).expect("a low height") % self.leaders.len();
-        Block {
-            version: block::VERSION,
-            chain: self.state.chain().clone(),
-            height: self.state.height().after(1),
-            parent: self.state.digest(),
-            epoch: Epoch(0),
-            view: View(1),
-            parent_view: View(0),
-            leader: public(self.leaders[turn]),
-            timestamp: self.state.timestamp().after(ms),
-            parent_state_root: self.state.root(),
-            transactions,
-        }
+        Block::on(&self.state, public(self.leaders[turn]), self.state.timestamp().after(ms), transactions)
     }
 
     /// The next block, with these orders: all of them must be good, to who proposes and to who follows alike.

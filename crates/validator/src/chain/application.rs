@@ -15,7 +15,7 @@ use futures::{
     StreamExt as _,
     future::{Either, select},
 };
-use ledger::{ChainId, Epoch, Place, State, Timestamp, View};
+use ledger::{Epoch, Place, State, Timestamp, View};
 use std::{
     pin::pin,
     sync::Arc,
@@ -46,15 +46,14 @@ pub struct Pace {
 /// The engine's application: proposes from the mempool, verifies against the ledger.
 #[derive(Clone)]
 pub struct Application {
-    chain: ChainId,
     ledger: Arc<Ledger>,
     pace: Pace,
 }
 
 impl Application {
     /// For the chain whose state `ledger` holds.
-    pub const fn new(chain: ChainId, ledger: Arc<Ledger>, pace: Pace) -> Self {
-        Self { chain, ledger, pace }
+    pub const fn new(ledger: Arc<Ledger>, pace: Pace) -> Self {
+        Self { ledger, pace }
     }
 
     /// The state after `parent`, waiting for it as long as it takes. `None` when it can never be had: an ancestor is
@@ -129,17 +128,10 @@ impl Application {
         let place = Place { height: state.height().next()?, timestamp };
         let transactions = self.ledger.mempool().select(state, place);
         Some(Block::new(ledger::Block {
-            version: ledger::block::VERSION,
-            chain: self.chain.clone(),
-            height: place.height,
-            parent: state.digest(),
             epoch: Epoch(context.round.epoch().get()),
             view: View(context.round.view().get()),
             parent_view: View(context.parent.0.get()),
-            leader: ledger_key(&context.leader),
-            timestamp,
-            parent_state_root: state.root(),
-            transactions,
+            ..ledger::Block::on(state, ledger_key(&context.leader), timestamp, transactions)
         }))
     }
 }
