@@ -1,8 +1,8 @@
 //! What a validator hands to its API, and what it is asked in return.
 
 use crate::{
-    AccountView, Affliction, BalanceView, BlockView, Cut, CutRequest, EventLog, NodeView, Snapshot, TaskState,
-    TaskView, Tasks, TransactionStatus,
+    AccountView, Affliction, BalanceView, BlockView, Cut, CutRequest, EventLog, NodeView, RecoveryView, Snapshot,
+    TaskState, TaskView, Tasks, TransactionStatus,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -86,6 +86,13 @@ pub enum Request {
         drained: bool,
         /// The transaction that says so, or why there is none.
         reply: oneshot::Sender<Result<TransactionStatus, Refusal>>,
+    },
+    /// Want a validator restarted by its supervisor.
+    Recover {
+        /// Its name.
+        name: String,
+        /// What follows, or why nothing does.
+        reply: oneshot::Sender<Result<RecoveryView, Refusal>>,
     },
     /// Say how the work is spread.
     Balance {

@@ -129,7 +129,7 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 13] = [
+    pub const NAMES: [&str; 14] = [
         "finalized",
         "finality_changed",
         "node_heard",
@@ -139,6 +139,7 @@ impl EventKind {
         "fault_injected",
         "fault_ended",
         "node_ailing",
+        "recovery_wanted",
         "standing_changed",
         "scaling_changed",
         "task_changed",
@@ -157,6 +158,7 @@ impl EventKind {
             Self::FaultInjected { .. } => "fault_injected",
             Self::FaultEnded { .. } => "fault_ended",
             Self::NodeAiling { .. } => "node_ailing",
+            Self::RecoveryWanted { .. } => "recovery_wanted",
             Self::StandingChanged { .. } => "standing_changed",
             Self::ScalingChanged { .. } => "scaling_changed",
             Self::TaskChanged { .. } => "task_changed",
@@ -254,6 +256,7 @@ mod tests {
             EventKind::FaultInjected { fault: text() },
             EventKind::FaultEnded { fault: text() },
             EventKind::NodeAiling { node: text(), ailments: vec![] },
+            EventKind::RecoveryWanted { node: text(), reason: text() },
             EventKind::StandingChanged {
                 node: text(),
                 standing: Standing::Trial,

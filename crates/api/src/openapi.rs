@@ -94,7 +94,7 @@ impl IntoResponses for Found {
 
 impl IntoResponses for Commanded {
     fn responses() -> Responses {
-        shared([400, 401, 403, 404, 503])
+        shared([400, 401, 403, 404, 409, 503])
     }
 }
 

@@ -131,6 +131,7 @@ fn everywhere() -> OpenApiRouter<Arc<Window>> {
         .routes(routes!(nodes::show))
         .routes(routes!(nodes::drain))
         .routes(routes!(nodes::undrain))
+        .routes(routes!(nodes::recover))
         .routes(routes!(nodes::balance))
         .routes(routes!(block))
         .routes(routes!(account))

@@ -322,6 +322,13 @@ pub enum EventKind {
         /// What ails it now, the gravest first; nothing when it is well again.
         ailments: Vec<AilmentView>,
     },
+    /// This validator wants another restarted by its supervisor, which obeys when more than f do.
+    RecoveryWanted {
+        /// Its name.
+        node: String,
+        /// Why.
+        reason: String,
+    },
     /// Enough validators said of another that it does not do its work, or it is back.
     StandingChanged {
         /// Its name.

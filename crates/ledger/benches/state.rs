@@ -8,8 +8,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use ledger::{
-    Amount, Block, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, PublicKey, SecretKey, State,
-    TaskLimits, Timestamp, Transaction, tree::Tree,
+    Amount, Block, Certified, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, PublicKey, SecretKey,
+    State, TaskLimits, Timestamp, Transaction, tree::Tree,
 };
 use measure::{is_full, measure};
 
@@ -60,6 +60,7 @@ fn genesis_state(scale: &Scale) -> State {
         address: "localhost:7000".to_owned(),
         region: "local".to_owned(),
         capacity: 1,
+        supervisor: None,
     };
     State::genesis(&Genesis {
         version: 1,
@@ -69,6 +70,7 @@ fn genesis_state(scale: &Scale) -> State {
         validators: vec![validator],
         balances: balances.collect(),
         tasks: TaskLimits::default(),
+        certified: Certified::default(),
     })
 }
 

@@ -8,8 +8,9 @@
 #![allow(clippy::disallowed_methods)]
 
 use ledger::{
-    Amount, Block, Claim, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Output, Policy, PublicKey,
-    SecretKey, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction, transaction,
+    Amount, Block, Certified, Claim, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Output, Policy,
+    PublicKey, SecretKey, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction,
+    transaction,
 };
 use measure::{is_full, measure};
 
@@ -72,6 +73,7 @@ impl Chain {
             address: format!("localhost:{}", 7000 + index),
             region: "local".to_owned(),
             capacity: leases.div_ceil(VALIDATORS * WINDOW) as u32,
+            supervisor: None,
         };
         let state = State::genesis(&Genesis {
             version: 1,
@@ -86,6 +88,7 @@ impl Chain {
                 pending_max: 2_000_000,
                 ..TaskLimits::default()
             },
+            certified: Certified::default(),
         });
         Self { state, keys, nonces: vec![0; ACCOUNTS as usize], submitted: 0, lease_ms }
     }

@@ -8,8 +8,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use ledger::{
-    Amount, Block, Evidence, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Policy, PublicKey, Reason,
-    SecretKey, Signature, State, Submission, TaskLimits, Timestamp, Transaction, VerdictNumber, transaction,
+    Amount, Block, Certified, Evidence, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Policy, PublicKey,
+    Reason, SecretKey, Signature, State, Submission, TaskLimits, Timestamp, Transaction, VerdictNumber, transaction,
 };
 use measure::{is_full, measure};
 
@@ -35,6 +35,7 @@ impl Chain {
             address: format!("localhost:{}", 7_000 + index),
             region: "local".to_owned(),
             capacity: 16,
+            supervisor: None,
         };
         let state = State::genesis(&Genesis {
             version: 1,
@@ -44,6 +45,7 @@ impl Chain {
             validators: keys[..n].iter().enumerate().map(validator).collect(),
             balances: vec![GenesisBalance { account: keys[n], amount: Amount(1) }],
             tasks: TaskLimits::default(),
+            certified: Certified::default(),
         });
         Self { state, keys }
     }

@@ -10,7 +10,7 @@ use crate::{
 };
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// The version of the genesis format.
 pub const VERSION: u16 = 1;
@@ -20,6 +20,9 @@ pub const VALIDATORS_MAX: usize = 1024;
 
 /// The longest name of a validator or region in bytes.
 pub const NAME_BYTES_MAX: usize = 32;
+
+/// Releases that may be certified at a time: the one that runs and the one that is rolled out.
+pub const RELEASES_MAX: usize = 2;
 
 /// The longest address in bytes: a host name of 255, a colon and a port.
 pub const ADDRESS_BYTES_MAX: usize = 255 + 1 + 5;
@@ -41,6 +44,8 @@ pub struct Genesis {
     pub balances: Vec<GenesisBalance>,
     /// How many tasks there may be.
     pub tasks: TaskLimits,
+    /// What may run.
+    pub certified: Certified,
 }
 
 /// A validator of the first set.
@@ -57,6 +62,37 @@ pub struct GenesisValidator {
     pub region: String,
     /// How much work it takes, relative to others; at least 1.
     pub capacity: u32,
+    /// Who brings it back; recovery orders of other validators reach nobody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervisor: Option<GenesisSupervisor>,
+}
+
+/// `[validator.supervisor]`: the supervisor of a validator, which dials all validators and has no vote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GenesisSupervisor {
+    /// What it shows to be itself.
+    pub key: PublicKey,
+    /// Where its connections come from: a host name or an IP address. There is no port, as nobody connects to it.
+    pub address: String,
+}
+
+/// `[certified]`: SHA-256 of the programs and models that may run, of at most [`RELEASES_MAX`] releases. A supervisor starts
+/// nothing else; where a list is empty, it compares nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Certified {
+    /// Of `unsplit` itself.
+    pub programs: Vec<Hash>,
+    /// Of models.
+    pub models: Vec<Hash>,
+}
+
+impl Certified {
+    /// Whether nothing is certified, so that everything may run.
+    pub const fn is_empty(&self) -> bool {
+        self.programs.is_empty() && self.models.is_empty()
+    }
 }
 
 /// What an account owns at the start.
@@ -156,6 +192,14 @@ pub enum GenesisError {
         /// What it is.
         got: u64,
     },
+    /// More releases are certified than there may be.
+    #[error("[certified]: {field} lists {got} releases, at most {RELEASES_MAX} may run at a time; remove the oldest")]
+    Releases {
+        /// Which list.
+        field: &'static str,
+        /// How many it holds.
+        got: usize,
+    },
     /// Two entries share what must be their own.
     #[error("[[{table}]] {first} and {second} have the same {field}, {value}; give each its own or remove one")]
     Duplicate {
@@ -192,6 +236,8 @@ struct File {
     balances: Vec<GenesisBalance>,
     #[serde(default)]
     tasks: TaskLimits,
+    #[serde(default, skip_serializing_if = "Certified::is_empty")]
+    certified: Certified,
 }
 
 /// Reads the version alone, so that a file of another version is refused for that and not for its first new field.
@@ -226,6 +272,7 @@ impl Genesis {
         self.validators.iter().zip(1..).try_for_each(|(validator, entry)| validator.validate(entry))?;
         self.validate_distinct()?;
         self.tasks.validate()?;
+        self.certified.validate()?;
         self.validate_sum()
     }
 
@@ -252,10 +299,14 @@ impl Genesis {
 
     fn validate_distinct(&self) -> Result<(), GenesisError> {
         let validators = &self.validators;
-        check_distinct("validator", "name", validators.iter().map(|validator| &validator.name))?;
-        check_distinct("validator", "key", validators.iter().map(|validator| &validator.key))?;
-        check_distinct("validator", "address", validators.iter().map(|validator| &validator.address))?;
-        check_distinct("balance", "account", self.balances.iter().map(|balance| &balance.account))
+        check_distinct("validator", "name", validators.iter().map(|validator| &validator.name).zip(1..))?;
+        // A supervisor that shared a key with a validator would be taken for it.
+        let entries = || validators.iter().zip(1..);
+        let supervisors = entries().filter_map(|(validator, entry)| Some((&validator.supervisor.as_ref()?.key, entry)));
+        let keys = entries().map(|(validator, entry)| (&validator.key, entry));
+        check_distinct("validator", "key", keys.chain(supervisors))?;
+        check_distinct("validator", "address", validators.iter().map(|validator| &validator.address).zip(1..))?;
+        check_distinct("balance", "account", self.balances.iter().map(|balance| &balance.account).zip(1..))
     }
 
     fn validate_sum(&self) -> Result<(), GenesisError> {
@@ -282,10 +333,22 @@ impl TaskLimits {
     }
 }
 
+impl Certified {
+    fn validate(&self) -> Result<(), GenesisError> {
+        let check = |field, got: usize| match got {
+            0..=RELEASES_MAX => Ok(()),
+            _ => Err(GenesisError::Releases { field, got }),
+        };
+        check("programs", self.programs.len())?;
+        check("models", self.models.len())
+    }
+}
+
 impl GenesisValidator {
     fn validate(&self, entry: usize) -> Result<(), GenesisError> {
         const NAME: &str = "1 to 32 of a-z, 0-9 and -";
         const ADDRESS: &str = "host:port with a port from 1 to 65535";
+        const HOST: &str = "a host name or an IP address without a port";
         const KEY: &str = "an Ed25519 public key; `unsplit node show-id` prints it";
         const CAPACITY: &str = "at least 1";
         let check = |holds: bool, field, rule, got: &dyn ToString| match holds {
@@ -296,6 +359,10 @@ impl GenesisValidator {
         check(is_label(&self.region, NAME_BYTES_MAX), "region", NAME, &self.region)?;
         check(is_address(&self.address), "address", ADDRESS, &self.address)?;
         check(is_usable(&self.key), "key", KEY, &self.key)?;
+        if let Some(GenesisSupervisor { key, address }) = &self.supervisor {
+            check(is_host(address), "supervisor.address", HOST, address)?;
+            check(is_usable(key), "supervisor.key", KEY, key)?;
+        }
         check(self.capacity >= 1, "capacity", CAPACITY, &self.capacity)
     }
 }
@@ -316,6 +383,12 @@ impl Encode for Genesis {
         balances.sort_by_key(|balance| balance.account);
         balances.into_iter().for_each(|balance| balance.write(out));
         self.tasks.write(out);
+        for hashes in [&self.certified.programs, &self.certified.models] {
+            codec::write_count(hashes.len(), out);
+            let mut hashes = hashes.clone();
+            hashes.sort_unstable();
+            hashes.iter().for_each(|hash| hash.write(out));
+        }
     }
 }
 
@@ -348,6 +421,11 @@ impl Encode for GenesisValidator {
         codec::write_bytes(self.address.as_bytes(), out);
         codec::write_bytes(self.region.as_bytes(), out);
         self.capacity.write(out);
+        codec::write_count(usize::from(self.supervisor.is_some()), out);
+        if let Some(GenesisSupervisor { key, address }) = &self.supervisor {
+            key.write(out);
+            codec::write_bytes(address.as_bytes(), out);
+        }
     }
 }
 
@@ -369,6 +447,7 @@ impl From<File> for Genesis {
             validators: file.validators,
             balances: file.balances,
             tasks: file.tasks,
+            certified: file.certified,
         }
     }
 }
@@ -383,6 +462,7 @@ impl From<Genesis> for File {
             validators: genesis.validators,
             balances: genesis.balances,
             tasks: genesis.tasks,
+            certified: genesis.certified,
         }
     }
 }
@@ -397,16 +477,24 @@ const fn check_version(got: u16) -> Result<(), GenesisError> {
 fn check_distinct<T: Ord + ToString>(
     table: &'static str,
     field: &'static str,
-    values: impl Iterator<Item = T>,
+    values: impl Iterator<Item = (T, usize)>,
 ) -> Result<(), GenesisError> {
     let mut seen = BTreeMap::new();
-    for (value, second) in values.zip(1..) {
+    for (value, second) in values {
         if let Some(&first) = seen.get(&value) {
             return Err(GenesisError::Duplicate { table, first, second, field, value: value.to_string() });
         }
         seen.insert(value, second);
     }
     Ok(())
+}
+
+fn is_host(text: &str) -> bool {
+    // The colons of a port and of IPv6 are told apart by whether it is one.
+    text.parse::<IpAddr>().is_ok()
+        || !text.is_empty()
+            && text.len() <= 255
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 fn is_address(text: &str) -> bool {
@@ -434,7 +522,12 @@ mod tests {
             address: format!("127.0.0.{seed}:7000"),
             region: "local".to_owned(),
             capacity: 1,
+            supervisor: None,
         }
+    }
+
+    fn supervisor(seed: u8) -> GenesisSupervisor {
+        GenesisSupervisor { key: validator(seed).key, address: format!("127.0.0.{seed}") }
     }
 
     fn balance(seed: u8, amount: u64) -> GenesisBalance {
@@ -450,6 +543,7 @@ mod tests {
             validators: (1..=4).map(validator).collect(),
             balances: vec![balance(1, 100), balance(2, 50)],
             tasks: TaskLimits::default(),
+            certified: Certified::default(),
         }
     }
 
@@ -608,6 +702,48 @@ mod tests {
     }
 
     #[test]
+    fn a_supervisor_is_nobody_else() {
+        check(|genesis| genesis.validators[3].supervisor = Some(supervisor(8)), None);
+        let key = validator(2).key;
+        check(
+            |genesis| genesis.validators[3].supervisor = Some(GenesisSupervisor { key, ..supervisor(8) }),
+            Some(&format!("[[validator]] 2 and 4 have the same key, {key}; give each its own or remove one")),
+        );
+        let key = validator(8).key;
+        check(
+            |genesis| genesis.validators.iter_mut().take(2).for_each(|entry| entry.supervisor = Some(supervisor(8))),
+            Some(&format!("[[validator]] 1 and 2 have the same key, {key}; give each its own or remove one")),
+        );
+    }
+
+    #[test]
+    fn a_supervisor_has_a_host_and_no_port() {
+        let at = |address: &str| Some(GenesisSupervisor { address: address.into(), ..supervisor(8) });
+        for good in ["node-1.example", "10.0.0.1", "::1"] {
+            check(|genesis| genesis.validators[0].supervisor = at(good), None);
+        }
+        for bad in ["", "host:1", "10.0.0.1:1", "[::1]:1", "ho st", &"h".repeat(256)] {
+            let expected = abridged(bad);
+            check(
+                |genesis| genesis.validators[0].supervisor = at(bad),
+                Some(&format!(
+                    "[[validator]] 1: supervisor.address must be a host name or an IP address without a port, not {expected:?}"
+                )),
+            );
+        }
+    }
+
+    #[test]
+    fn two_releases_may_be_certified_and_no_more() {
+        let hashes = |count: u8| (0..count).map(|seed| Hash([seed; 32])).collect();
+        check(|genesis| genesis.certified = Certified { programs: hashes(2), models: hashes(2) }, None);
+        check(
+            |genesis| genesis.certified.models = hashes(3),
+            Some("[certified]: models lists 3 releases, at most 2 may run at a time; remove the oldest"),
+        );
+    }
+
+    #[test]
     fn the_set_is_bounded() {
         let mut genesis = genesis();
         genesis.validators = vec![validator(1); VALIDATORS_MAX + 1];
@@ -627,7 +763,7 @@ mod tests {
 
     #[test]
     fn every_field_is_part_of_the_hash() {
-        let changes: [fn(&mut Genesis); 14] = [
+        let changes: [fn(&mut Genesis); 18] = [
             |genesis| genesis.chain_id = "other".parse().expect("a chain id"),
             |genesis| genesis.byzantine_budget = 0,
             |genesis| genesis.timestamp_ms += 1,
@@ -642,6 +778,10 @@ mod tests {
             |genesis| genesis.tasks.pending_max += 1,
             |genesis| genesis.tasks.payload_bytes_max += 1,
             |genesis| genesis.tasks.keep_blocks += 1,
+            |genesis| genesis.validators[0].supervisor = Some(supervisor(8)),
+            |genesis| genesis.validators[1].supervisor = Some(supervisor(8)),
+            |genesis| genesis.certified.programs = vec![Hash::ZERO],
+            |genesis| genesis.certified.models = vec![Hash::ZERO],
         ];
         for (index, change) in changes.into_iter().enumerate() {
             let mut other = genesis();

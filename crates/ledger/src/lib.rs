@@ -23,7 +23,7 @@ mod digest;
 
 pub use block::Block;
 pub use codec::{Decode, DecodeError, Encode, Reader};
-pub use genesis::{Genesis, GenesisBalance, GenesisError, GenesisValidator, TaskLimits};
+pub use genesis::{Certified, Genesis, GenesisBalance, GenesisError, GenesisSupervisor, GenesisValidator, TaskLimits};
 pub use reputation::Reputation;
 pub use state::{Account, BalanceStatistics, BlockError, Share, State, StateError, TransactionError, Validator};
 pub use tasks::{

@@ -749,6 +749,7 @@ fn hear(name: &str, event: &api::Event, book: &mut Book) {
         | EventKind::NodeHeard { .. }
         | EventKind::NodeSilent { .. }
         | EventKind::NodeAiling { .. }
+        | EventKind::RecoveryWanted { .. }
         | EventKind::StandingChanged { .. }
         | EventKind::ScalingChanged { .. }
         | EventKind::DutyChanged { .. }

@@ -6,7 +6,7 @@ use commonware_cryptography::{
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_utils::ordered::Set;
-use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, SecretKey, TaskLimits};
+use ledger::{Amount, Certified, ChainId, Genesis, GenesisBalance, GenesisValidator, SecretKey, TaskLimits};
 use rand::{SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -114,6 +114,7 @@ fn genesis(keys: &[PrivateKey], accounts: &[SecretKey], keep_blocks: u64) -> Gen
         address: format!("10.0.0.{}:7601", index + 1),
         region: "simulation".into(),
         capacity: 1,
+        supervisor: None,
     });
     let balances = accounts.iter().map(|key| GenesisBalance { account: key.public(), amount: Amount(FUNDS) });
     let genesis = Genesis {
@@ -124,6 +125,7 @@ fn genesis(keys: &[PrivateKey], accounts: &[SecretKey], keep_blocks: u64) -> Gen
         validators: validators.collect(),
         balances: balances.collect(),
         tasks: TaskLimits { keep_blocks, ..TaskLimits::default() },
+        certified: Certified::default(),
     };
     genesis.validate().expect("a genesis made here is valid");
     genesis

@@ -89,8 +89,16 @@ pub(crate) enum Verb {
     Supervise(Supervise),
     /// What the supervisor on this machine did to bring its validator back, and what it may still do.
     Recoveries(ConfigFile),
-    /// Have the supervisor on this machine bring its validator back now, whatever its cooldown. Counts as an attempt.
-    Recover(ConfigFile),
+    /// Have a validator brought back now, whatever its cooldown. Counts as an attempt.
+    #[command(after_long_help = RECOVER_HELP)]
+    Recover {
+        /// Another one: the validator at --api says that it should be restarted. Needs its token.
+        #[arg(required_unless_present = "config")]
+        node: Option<String>,
+        /// Without NODE, the one on this machine, by its node.toml: its supervisor brings it back.
+        #[arg(short, long, value_name = "FILE", env = "UNSPLIT_CONFIG")]
+        config: Option<PathBuf>,
+    },
     /// The files of a network of several machines.
     #[command(subcommand)]
     Testnet(Testnet),
@@ -113,6 +121,7 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Tasks(Tasks),
     /// What happened, or with -f what happens.
+    #[command(after_long_help = EVENTS_HELP)]
     Events(Events),
     /// Transactions.
     #[command(subcommand)]
@@ -401,11 +410,11 @@ pub(crate) struct Supervise {
     /// An address that each change is posted to as JSON.
     #[arg(long, value_name = "URL")]
     pub(crate) webhook: Option<String>,
-    /// SHA-256 of a program or model that may run; may be repeated. Without one, nothing is compared.
+    /// SHA-256 of a program or model that may run here, beside those that the genesis file certifies; may be repeated.
     #[arg(long, value_name = "SHA256")]
     pub(crate) certified: Vec<String>,
     /// A model whose hash has to be certified too; may be repeated.
-    #[arg(long = "model", value_name = "FILE", requires = "certified")]
+    #[arg(long = "model", value_name = "FILE")]
     pub(crate) models: Vec<PathBuf>,
     /// Where what the validator says is kept, 16 MiB and as much again of the past; standard error if left out.
     #[arg(long, value_name = "FILE")]
@@ -463,6 +472,12 @@ pub(crate) struct TestnetInit {
     /// The chain's id; random when left out.
     #[arg(long, value_name = "ID")]
     pub(crate) chain_id: Option<String>,
+    /// A build of this program that supervisors may start, by its SHA-256; at most two. Without one they start any.
+    #[arg(long = "program", value_name = "FILE")]
+    pub(crate) programs: Vec<PathBuf>,
+    /// A model that may be used, by its SHA-256; at most two.
+    #[arg(long = "model", value_name = "FILE")]
+    pub(crate) models: Vec<PathBuf>,
     /// Allow fewer than four validators, which tolerate no failure.
     #[arg(long)]
     pub(crate) no_tolerance: bool,
@@ -624,6 +639,9 @@ pub(crate) struct Events {
     /// Only those after this one; 0 for all that the validator still has.
     #[arg(long, value_name = "OFFSET|now", default_value = "0", value_parser = parse_offset)]
     pub(crate) after: After,
+    /// A program that is told of each, one after another; words are split and quotes read, but no shell runs it.
+    #[arg(long, value_name = "COMMAND", requires = "follow")]
+    pub(crate) hook: Option<String>,
 }
 
 /// An offset; none for what happens from now on.
@@ -699,6 +717,16 @@ fn parse_seed(text: &str) -> Result<u64, String> {
     };
     parsed.map_err(|_| "write 42 or 0x2a".into())
 }
+
+const EVENTS_HELP: &str = "\
+A hook finds what the JSON of the event says in its environment: UNSPLIT_EVENT is the kind, and each field has its own name, as \
+UNSPLIT_NODE or UNSPLIT_DESIRED. It has 30 s; the next event waits for it, and one that fails is told of and not repeated. An \
+autoscaler: unsplit events -f --after now --kinds scaling_changed --hook '/usr/local/bin/scale'";
+
+const RECOVER_HELP: &str = "\
+A supervisor on another machine obeys when more than f validators say the same, each by the word of its own operator or \
+because it saw for long that the validator is not well. So this is to be run against several validators; the word of each \
+stands for 15 minutes. On the validator's own machine, -c FILE is enough.";
 
 const SUPERVISE_HELP: &str = "\
 A validator that ends or stands still is started again. One that ends in the same way three times without doing anything \

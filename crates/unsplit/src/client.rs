@@ -3,8 +3,8 @@
 use std::{error::Error as _, path::Path, time::Duration};
 
 use api::{
-    AccountView, Affliction, BalanceView, BlockView, Cut, CutRequest, Healed, NodeView, Nodes, Problem, Snapshot,
-    Status, Submitted, SubmittedTask, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, Why,
+    AccountView, Affliction, BalanceView, BlockView, Cut, CutRequest, Healed, NodeView, Nodes, Problem, RecoveryView,
+    Snapshot, Status, Submitted, SubmittedTask, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, Why,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -116,6 +116,11 @@ impl Client {
     /// Has the validator take no more tasks, or take them again.
     pub(crate) async fn drain(&self, drained: bool) -> Result<TransactionStatus, Trouble> {
         self.send(self.request(Method::POST, if drained { "drain" } else { "undrain" })).await
+    }
+
+    /// Has the validator want another restarted by its supervisor.
+    pub(crate) async fn recover(&self, node: &str) -> Result<RecoveryView, Trouble> {
+        self.send(self.request(Method::POST, &format!("nodes/{node}/recovery"))).await
     }
 
     pub(crate) async fn block(&self, at: &str) -> Result<BlockView, Trouble> {

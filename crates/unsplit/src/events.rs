@@ -16,6 +16,7 @@ use crate::{
     cli::{Events, Global},
     client::{Client, Trouble},
     failure::{Exit, Failure},
+    hook::Hook,
     output::{Output, harmless},
     signals::Signals,
     status::{finality_word, span},
@@ -43,6 +44,7 @@ struct Reader<'a> {
     /// The newest offset seen, or from where to begin.
     after: Option<u64>,
     leases: Leases,
+    hook: Option<Hook>,
 }
 
 /// The tokens of the leases that were told of, by the number of the task: the same lease again is a renewal.
@@ -64,8 +66,15 @@ pub(crate) async fn run(verb: &Events, global: &Global, output: Output) -> Resul
     }
     let mut signals = Signals::listen();
     let patience = global.timeout + Duration::from_secs(1);
-    let mut reader =
-        Reader { verb, client: Client::of(global)?, patience, output, after: verb.after, leases: Leases::default() };
+    let mut reader = Reader {
+        verb,
+        client: Client::of(global)?,
+        patience,
+        output,
+        after: verb.after,
+        leases: Leases::default(),
+        hook: verb.hook.as_deref().map(Hook::parse).transpose()?,
+    };
     tokio::select! {
         ended = reader.read() => ended.map(|()| Exit::Ok),
         exit = signals.next() => Ok(exit),
@@ -114,7 +123,16 @@ impl Reader<'_> {
                 if is_news || !self.frame(&frame) {
                     return Ok(Ended::Over);
                 }
+                self.tell(&frame).await;
             }
+        }
+    }
+
+    /// Tells the operator's program.
+    async fn tell(&self, frame: &Frame) {
+        let (Some(hook), Frame::Event { data, .. }) = (&self.hook, frame) else { return };
+        if let Err(why) = hook.run(variables(data)).await {
+            self.output.talk(&format!("the hook was told of an event and failed: {why}"));
         }
     }
 
@@ -136,6 +154,17 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// `UNSPLIT_EVENT` is the kind; each other field has its own name. What is nested stays JSON.
+fn variables(data: &str) -> Vec<(String, String)> {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_str(data) else { return Vec::new() };
+    let text = |value: serde_json::Value| match value {
+        serde_json::Value::String(text) => text,
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    fields.into_iter().map(|(name, value)| (format!("UNSPLIT_{}", name.to_uppercase()), text(value))).collect()
 }
 
 fn time(frame: &Frame) -> Option<u64> {
@@ -215,6 +244,7 @@ fn sentence(kind: &EventKind) -> String {
             format!("{node} is cut off by {component} for {} ({grounds})", span(*ttl_ms))
         }
         EventKind::NodeAiling { node, ailments } => ailing(node, ailments),
+        EventKind::RecoveryWanted { node, reason } => format!("{node} should be restarted by its supervisor: {reason}"),
         EventKind::StandingChanged { node, standing, reason, accusers, network_event, height } => {
             let change = standing_changed(*standing, reason.as_deref(), accusers, *network_event);
             format!("{node} {change} (block {height})")
@@ -254,6 +284,23 @@ mod tests {
         let (holder, token) = (Some("n2".to_owned()), Some(7));
         let (id, account) = ("sort-1".to_owned(), "ab".to_owned());
         EventKind::TaskChanged { number: 3, id, account, state, holder, token, attempts, height: 9, reason }
+    }
+
+    #[test]
+    fn a_hook_finds_each_field_of_an_event_under_its_own_name() {
+        let kind = EventKind::ScalingChanged { capacity: 4, desired: 8 };
+        let event = Event { offset: 3, time_ms: 9, kind };
+        let mut found = variables(&serde_json::to_string(&event).expect("an event is JSON"));
+        found.sort();
+        let expected = [
+            ("UNSPLIT_CAPACITY", "4"),
+            ("UNSPLIT_DESIRED", "8"),
+            ("UNSPLIT_EVENT", "scaling_changed"),
+            ("UNSPLIT_OFFSET", "3"),
+            ("UNSPLIT_TIME_MS", "9"),
+        ];
+        assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(variables("no document").is_empty());
     }
 
     #[test]

@@ -2,12 +2,14 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::Write as _,
+    io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
+use ledger::Hash;
 use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
 
 use crate::failure::Failure;
 
@@ -45,6 +47,19 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Failure> {
 
 pub(crate) fn read(path: &Path) -> Result<String, Failure> {
     fs::read_to_string(path).map_err(Failure::file("read", path))
+}
+
+/// The SHA-256 of a file's content.
+pub(crate) fn sha256(path: &Path) -> io::Result<Hash> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 18];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Hash(hash.finalize().into())),
+            count => hash.update(&buffer[..count]),
+        }
+    }
 }
 
 /// Reads a file that holds a secret; refuses one that others can read, because then it is none.

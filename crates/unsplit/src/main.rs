@@ -27,6 +27,7 @@ mod devnet;
 mod events;
 mod failure;
 mod files;
+mod hook;
 mod keys;
 mod node;
 mod nodes;
@@ -71,7 +72,7 @@ fn run(cli: Cli, output: Output, launched: std::time::Instant) -> Result<Exit, F
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Sim(verb) => sim::run(&verb, output),
         Verb::Recoveries(file) => supervise::recoveries(&file, output),
-        Verb::Recover(file) => supervise::recover(&file, output),
+        Verb::Recover { node: None, config: Some(config) } => supervise::recover(config, output),
         Verb::Bench(verb) => measure(&verb, output),
         Verb::Openapi => Ok(output.raw(api::openapi().trim_end())),
         Verb::Completions { shell } => Ok(output.raw(&completions(shell))),
@@ -96,6 +97,7 @@ async fn run_client(
         Verb::Balance => nodes::balance(global, output).await,
         Verb::Drain => nodes::drain(true, global, output).await,
         Verb::Undrain => nodes::drain(false, global, output).await,
+        Verb::Recover { node, .. } => nodes::recover(&node.unwrap_or_default(), global, output).await,
         Verb::Tasks(verb) => tasks::run(verb, global, output).await,
         Verb::Events(verb) => events::run(&verb, global, output).await,
         Verb::Tx(verb) => tx::run(verb, global, output).await,
@@ -107,7 +109,6 @@ async fn run_client(
         | Verb::Sim(_)
         | Verb::Bench(_)
         | Verb::Recoveries(_)
-        | Verb::Recover(_)
         | Verb::Openapi
         | Verb::Completions { .. }
         | Verb::Version => unreachable!("run handles the verbs that need no runtime"),

@@ -30,12 +30,14 @@ struct Identity<'a> {
     schema: &'static str,
     name: &'a str,
     key: String,
+    /// The key of its supervisor, if it has one.
+    supervisor: Option<String>,
 }
 
 pub(crate) fn run(verb: Node, global: &Global, output: Output) -> Result<Exit, Failure> {
     match verb {
         Node::Init { dir, name, genesis, listen, api_listen } => {
-            let member = Member { name, listen, address: listen.to_string(), api: api_listen, region: String::new() };
+            let member = Member { name, listen, address: listen, api: api_listen, region: String::new() };
             init(&dir, &member, genesis.as_deref(), output)
         }
         Node::Start { config, exit_with_stdin } => start(&config, exit_with_stdin, global),
@@ -46,20 +48,27 @@ pub(crate) fn run(verb: Node, global: &Global, output: Output) -> Result<Exit, F
 
 fn init(dir: &Path, member: &Member, genesis: Option<&Path>, output: Output) -> Result<Exit, Failure> {
     let genesis = genesis.map(read_genesis).transpose()?;
-    let key = testnet::write_member(dir, member, &[])?.to_string();
+    let keys = testnet::write_member(dir, member, &[])?;
+    let (key, supervisor) = (keys.validator.to_string(), keys.supervisor.to_string());
     if let Some(genesis) = &genesis {
         files::write_new(&dir.join("genesis.toml"), &genesis.to_toml())?;
     }
     let name = &member.name;
-    output.data(&key, &Identity { schema: "unsplit.identity/1", name, key: key.clone() });
-    output.talk(&format!("wrote {0}/node.toml, {0}/data/node.key and {0}/data/api.token", dir.display()));
+    output.data(
+        &key,
+        &Identity { schema: "unsplit.identity/1", name, key: key.clone(), supervisor: Some(supervisor.clone()) },
+    );
+    output.talk(&format!(
+        "wrote {0}/node.toml and, in {0}/data, node.key, supervisor.key and api.token; its supervisor is {supervisor}",
+        dir.display()
+    ));
     if genesis.is_none() {
-        output.talk(&format!("next: put this key and an address into genesis.toml, and that into {}", dir.display()));
+        output.talk(&format!("next: put both and an address into genesis.toml, and that into {}", dir.display()));
     }
     Ok(Exit::Ok)
 }
 
-fn read_genesis(path: &Path) -> Result<Genesis, Failure> {
+pub(crate) fn read_genesis(path: &Path) -> Result<Genesis, Failure> {
     let text = files::read(path)?;
     Genesis::parse(&text).map_err(|error| Failure::config(format!("{}: {error}", path.display()), ""))
 }
@@ -67,7 +76,9 @@ fn read_genesis(path: &Path) -> Result<Genesis, Failure> {
 fn show_id(file: &ConfigFile, output: Output) -> Result<Exit, Failure> {
     let config = config::load(file)?;
     let key = keys::load(&config.key_file)?.public().to_string();
-    output.data(&key, &Identity { schema: "unsplit.identity/1", name: &config.name, key: key.clone() });
+    let path = config.data_dir.join(validator::SUPERVISOR_KEY);
+    let supervisor = path.exists().then(|| keys::load(&path)).transpose()?.map(|key| key.public().to_string());
+    output.data(&key, &Identity { schema: "unsplit.identity/1", name: &config.name, key: key.clone(), supervisor });
     Ok(Exit::Ok)
 }
 
@@ -101,7 +112,7 @@ fn broken(data_dir: &Path) -> Failure {
 }
 
 /// The validator would say that there is no such file; what to do about it depends on where one comes from.
-fn check_genesis(config: &Config) -> Result<(), Failure> {
+pub(crate) fn check_genesis(config: &Config) -> Result<(), Failure> {
     if config.genesis.exists() {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! Who validates, how do they stand, and why?
 
-use api::{BalanceView, ChangeView, Duty, LinkView, NodeRow, NodeView, Standing};
+use api::{BalanceView, ChangeView, Duty, LinkView, NodeRow, NodeView, RecoveryView, Standing};
 
 use crate::{
     cli::Global,
@@ -42,6 +42,23 @@ pub(crate) async fn drain(drained: bool, global: &Global, output: Output) -> Res
     };
     output.data(&words, &status);
     Ok(Exit::Ok)
+}
+
+/// Has the validator want another restarted by its supervisor.
+pub(crate) async fn recover(name: &str, global: &Global, output: Output) -> Result<Exit, Failure> {
+    let recovery = Client::of(global)?.recover(name).await?;
+    output.data(&wanted(&recovery), &recovery);
+    Ok(Exit::Ok)
+}
+
+fn wanted(recovery: &RecoveryView) -> String {
+    let RecoveryView { node, wanted_by, needed, stands_ms, supervisor_asked_ms, .. } = recovery;
+    let stands = span(*stands_ms);
+    let words = format!("{wanted_by} says for {stands} that {node} should be restarted; {needed} validators have to");
+    match supervisor_asked_ms {
+        Some(ago) => format!("{words}. Its supervisor asked {wanted_by} {} ago", span(*ago)),
+        None => format!("{words}. Its supervisor has not asked {wanted_by} yet: does it run?"),
+    }
 }
 
 /// How the work is spread.
@@ -132,6 +149,8 @@ fn page(view: &NodeView) -> String {
             span(suspicion.silent_ms)
         ));
     }
+    lines.extend(view.recovery_wanted.iter().map(|reason| format!("  it should be restarted: {reason}")));
+    lines.extend(view.supervisor_asked_ms.map(|ago| format!("  its supervisor asked for orders {} ago", span(ago))));
     lines.extend(view.dwell_ms.map(|dwell| format!("  the verdict stands for another {} at least", span(dwell))));
     lines.extend(
         view.risk

@@ -8,6 +8,7 @@
 //! - `child`, `lines`: the process, and what it says
 //! - `opening`: what a supervisor begins with
 //! - `looks`: who looks at the process, and how often?
+//! - `orders`: what is done when somebody else wants the validator back
 //! - `course`: what each look at the validator means for the attempt under way
 //! - `event`, `hooks`, `telling`: who is told what
 //! - `record`, `evidence`, `clock`: what outlives the supervisor
@@ -23,6 +24,7 @@ mod integrity;
 mod lines;
 mod looks;
 mod opening;
+mod orders;
 mod record;
 mod showing;
 mod telling;
@@ -43,7 +45,7 @@ use tokio::{
     sync::mpsc,
     time::sleep_until,
 };
-use validator::Config;
+use validator::{Config, orders::Command};
 
 use self::{
     child::Process,
@@ -54,6 +56,7 @@ use self::{
     lines::Sink,
     looks::{LOOK_MAX, Running, look, next},
     opening::{bounds, misfit, seed, take_lock, take_up},
+    orders::commanded,
     record::{Before, Record},
     watch::{Limits, Seen, Watch},
 };
@@ -63,6 +66,7 @@ use crate::{
     config, devnet,
     failure::{Exit, Failure},
     files::Lock,
+    node::{check_genesis, read_genesis},
     output::Output,
     signals::Signals,
     testnet::now_ms,
@@ -92,8 +96,10 @@ struct Supervisor<'a> {
     config: Config,
     clock: Clock,
     signals: Signals,
-    /// SIGUSR1: somebody wants the validator back now.
+    /// SIGUSR1: somebody on this machine wants the validator back now.
     orders: Signal,
+    /// Orders of enough validators; nothing if the genesis file names no supervisor for this one.
+    commands: Option<mpsc::Receiver<Command>>,
     recovery: Recovery,
     crashes: crashes::Crashes,
     /// The process, while it runs.
@@ -108,6 +114,7 @@ struct Supervisor<'a> {
     is_failed: bool,
     /// Why it is down.
     reason: Option<String>,
+    certified: Certified,
     hooks: Hooks,
     sink: Sink,
     history: VecDeque<Event>,
@@ -121,13 +128,17 @@ enum Happening {
     Looked(Option<Seen>),
     StartDue,
     Ordered,
+    /// By more than f validators; nothing if no more commands can come.
+    Commanded(Option<Command>),
     Time,
 }
 
 impl<'a> Supervisor<'a> {
     fn open(verb: &'a Supervise, global: &'a Global, output: Output) -> Result<Self, Failure> {
         let config = config::load(&verb.config)?;
-        let certified = Certified::parse(&verb.certified)?;
+        check_genesis(&config)?;
+        let genesis = read_genesis(&config.genesis)?;
+        let certified = Certified::new(genesis.certified, &verb.certified)?;
         let hooks = Hooks::new(verb.hook.as_deref(), verb.webhook.as_deref(), output)?;
         let seed = seed()?;
         let mut recovery = Recovery::new(bounds(verb), 1, seed).map_err(|error| misfit(&error))?;
@@ -139,12 +150,18 @@ impl<'a> Supervisor<'a> {
         if certified.is_empty() {
             output.talk("no hash is certified: name those that may run with --certified SHA256");
         }
+        let commands = validator::receive_orders(&config)?;
+        if commands.is_none() {
+            output.talk("the genesis file names no supervisor for this validator: nobody else can have it restarted");
+        }
         Ok(Self {
             verb,
             global,
             output,
             clock,
             signals: Signals::listen(),
+            commands,
+            certified,
             orders: signal(SignalKind::user_defined1()).expect("signals can be listened for"),
             recovery,
             crashes: crashes::Crashes::new(crashes::Config::default(), seed).map_err(|error| misfit(&error))?,
@@ -186,6 +203,7 @@ impl<'a> Supervisor<'a> {
                 }
                 Happening::StartDue => self.start()?,
                 Happening::Ordered => self.ordered(),
+                Happening::Commanded(command) => self.commanded(command).await?,
                 Happening::Time => {}
             }
         }
@@ -209,14 +227,6 @@ impl<'a> Supervisor<'a> {
         Ok(None)
     }
 
-    /// Somebody wants the validator back now, whatever its cooldown; it counts as an attempt.
-    fn ordered(&mut self) {
-        match self.recovery.recover(ME, self.clock.now_ms()) {
-            Ok(()) => self.output.talk("ordered to bring it back now"),
-            Err(refusal) => self.output.talk(&format!("ordered to bring it back now, but {refusal}")),
-        }
-    }
-
     async fn wait(&mut self) -> Happening {
         let wake = self.recovery.deadline(self.clock.now_ms()).map(|at_ms| self.clock.instant(at_ms));
         let wake = wake.unwrap_or_else(|| Instant::now() + SLEEP_MAX).min(Instant::now() + SLEEP_MAX);
@@ -232,6 +242,7 @@ impl<'a> Supervisor<'a> {
             happening = next(self.running.as_mut()) => happening,
             () = due => Happening::StartDue,
             Some(()) = self.orders.recv() => Happening::Ordered,
+            command = commanded(self.commands.as_mut()) => Happening::Commanded(command),
             () = sleep_until(wake.into()) => Happening::Time,
         }
     }
@@ -281,7 +292,7 @@ impl<'a> Supervisor<'a> {
             program: devnet::program(),
             models: self.verb.models.clone(),
             data_dir: self.config.data_dir.clone(),
-            certified: Certified::parse(&self.verb.certified)?,
+            certified: self.certified.clone(),
         };
         let began = Instant::now();
         let verifying = tokio::task::spawn_blocking(move || files.verify());

@@ -5,7 +5,7 @@
 //! DIR/accounts/a0.key …             funded accounts
 //! DIR/NAME/node.toml                one validator; the folder can be moved to its machine as it is
 //! DIR/NAME/genesis.toml
-//! DIR/NAME/data/node.key, api.token mode 0600
+//! DIR/NAME/data/node.key, supervisor.key, api.token mode 0600
 //! ```
 
 use std::{
@@ -15,7 +15,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use ledger::{Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, PublicKey, TaskLimits, faults, quorum};
+use ledger::{
+    Amount, Certified, ChainId, Genesis, GenesisBalance, GenesisSupervisor, GenesisValidator, Hash, PublicKey,
+    TaskLimits, faults, quorum,
+};
 use serde::Serialize;
 use toml_edit::{DocumentMut, value};
 use validator::Config;
@@ -37,7 +40,7 @@ pub(crate) struct Member {
     /// Where it listens for peers.
     pub(crate) listen: SocketAddr,
     /// Where peers find it.
-    pub(crate) address: String,
+    pub(crate) address: SocketAddr,
     pub(crate) api: SocketAddr,
     pub(crate) region: String,
 }
@@ -49,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) members: Vec<Member>,
     /// Funded accounts.
     pub(crate) accounts: usize,
+    /// What their supervisors may start.
+    pub(crate) certified: Certified,
     /// `--set` for every validator.
     pub(crate) sets: Vec<String>,
 }
@@ -88,10 +93,15 @@ fn run_init(init: &TestnetInit, output: Output) -> Result<Exit, Failure> {
         None => random_chain_id("unsplit")?,
     };
     let accounts = members.len();
-    let plan = Plan { dir: init.dir.clone(), chain_id, members, accounts, sets: Vec::new() };
+    let certified = Certified { programs: hashes(&init.programs)?, models: hashes(&init.models)? };
+    let plan = Plan { dir: init.dir.clone(), chain_id, members, accounts, certified, sets: Vec::new() };
     let genesis = write(&plan)?;
     show(&plan, &genesis, output);
     Ok(Exit::Ok)
+}
+
+fn hashes(paths: &[PathBuf]) -> Result<Vec<Hash>, Failure> {
+    paths.iter().map(|path| files::sha256(path).map_err(Failure::file("read", path))).collect()
 }
 
 fn show(plan: &Plan, genesis: &Genesis, output: Output) {
@@ -126,7 +136,7 @@ fn inventory(plan: &Plan) -> String {
     let first = &plan.members[0].name;
     let rows = [
         ("genesis.toml".to_owned(), "the chain, the same for all".to_owned()),
-        (format!("{first}/ …"), "one validator each: node.toml, genesis.toml, its key and its token".to_owned()),
+        (format!("{first}/ …"), "one validator each: node.toml, genesis.toml, its keys and its token".to_owned()),
         ("accounts/".to_owned(), format!("keys of funded accounts, {FUNDS} each: keep them to yourself")),
     ];
     let width = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
@@ -176,14 +186,16 @@ pub(crate) fn write(plan: &Plan) -> Result<Genesis, Failure> {
 fn write_into(plan: &Plan) -> Result<Genesis, Failure> {
     let mut validators = Vec::new();
     for member in &plan.members {
-        let key = write_member(&plan.dir.join(&member.name), member, &plan.sets)?;
+        let Keys { validator: key, supervisor } = write_member(&plan.dir.join(&member.name), member, &plan.sets)?;
         let region = if member.region.is_empty() { "local" } else { member.region.as_str() };
         validators.push(GenesisValidator {
             name: member.name.clone(),
             key,
-            address: member.address.clone(),
+            address: member.address.to_string(),
             region: region.into(),
             capacity: 1,
+            // On the same host, so its connections come from there.
+            supervisor: Some(GenesisSupervisor { key: supervisor, address: member.address.ip().to_string() }),
         });
     }
     let genesis = Genesis {
@@ -194,6 +206,7 @@ fn write_into(plan: &Plan) -> Result<Genesis, Failure> {
         validators,
         balances: write_accounts(&plan.dir.join("accounts"), plan.accounts)?,
         tasks: TaskLimits::default(),
+        certified: plan.certified.clone(),
     };
     genesis.validate().map_err(|error| Failure::config(error.to_string(), "mend the hosts file"))?;
     let text = genesis.to_toml();
@@ -203,8 +216,14 @@ fn write_into(plan: &Plan) -> Result<Genesis, Failure> {
     Ok(genesis)
 }
 
-/// Writes one validator's folder, all but the genesis, and says its key.
-pub(crate) fn write_member(folder: &Path, member: &Member, sets: &[String]) -> Result<PublicKey, Failure> {
+/// Who a new validator and its supervisor are.
+pub(crate) struct Keys {
+    pub(crate) validator: PublicKey,
+    pub(crate) supervisor: PublicKey,
+}
+
+/// Writes one validator's folder, all but the genesis.
+pub(crate) fn write_member(folder: &Path, member: &Member, sets: &[String]) -> Result<Keys, Failure> {
     let config = folder.join("node.toml");
     files::make_folder(&folder.join("data"))?;
     files::write_new(&config, &member_toml(member))?;
@@ -216,9 +235,10 @@ pub(crate) fn write_member(folder: &Path, member: &Member, sets: &[String]) -> R
         let _ = fs::remove_file(&config);
         return Err(error.into());
     }
-    let key = keys::generate()?;
-    validator::initialize(&folder.join("data"), &key.to_bytes(), &keys::token()?)?;
-    Ok(key.public())
+    let (key, data_dir) = (keys::generate()?, folder.join("data"));
+    validator::initialize(&data_dir, &key.to_bytes(), &keys::token()?)?;
+    let supervisor = keys::generate_into(&data_dir.join(validator::SUPERVISOR_KEY))?;
+    Ok(Keys { validator: key.public(), supervisor })
 }
 
 /// The commented default with this validator's own values.
@@ -295,7 +315,7 @@ fn local_members(count: usize) -> Vec<Member> {
     let member = |i| Member {
         name: format!("node{i}"),
         listen: address(8701, i),
-        address: address(8701, i).to_string(),
+        address: address(8701, i),
         api: address(7701, i),
         region: String::new(),
     };
@@ -333,7 +353,7 @@ fn parse_host(line: &str) -> Result<Member, String> {
         name: name.into(),
         // A machine behind a translated address cannot bind it; peers still dial the one they were given.
         listen: SocketAddr::from(([0, 0, 0, 0], address.port())),
-        address: address.to_string(),
+        address,
         api: SocketAddr::from(([127, 0, 0, 1], 7700)),
         region: region.into(),
     })
@@ -362,7 +382,7 @@ mod tests {
         let members = parse_hosts(text, Path::new("hosts")).expect("two lines");
         assert_eq!(members.len(), 2);
         assert_eq!((members[0].name.as_str(), members[0].region.as_str()), ("berlin", "eu"));
-        assert_eq!(members[1].address, "198.51.100.1:7601");
+        assert_eq!(members[1].address.to_string(), "198.51.100.1:7601");
         assert_eq!(members[1].listen.to_string(), "0.0.0.0:7601");
     }
 
@@ -394,13 +414,23 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("unsplit-testnet-{}", std::process::id()));
         let chain_id = parse_chain_id("test-devnet").expect("a chain id");
         let sets = vec!["consensus.retry=1s".to_owned(), "mempool.transactions_max=300".to_owned()];
-        let plan = Plan { dir: dir.clone(), chain_id, members: local_members(4), accounts: 2, sets };
+        let plan = Plan {
+            dir: dir.clone(),
+            chain_id,
+            members: local_members(4),
+            accounts: 2,
+            certified: Certified::default(),
+            sets,
+        };
         let genesis = write(&plan).expect("a new folder");
         assert_eq!(Genesis::parse(&files::read(&dir.join("genesis.toml")).expect("written")), Ok(genesis.clone()));
         assert_eq!((genesis.validators.len(), genesis.balances.len(), genesis.byzantine_budget), (4, 2, 1));
         let config = Config::load(&dir.join("node3/node.toml"), &[]).expect("a good configuration");
         assert_eq!((config.consensus.retry.as_secs(), config.mempool.transactions_max), (1, 300));
         assert_eq!(keys::load(&config.key_file).expect("a key").public(), genesis.validators[3].key);
+        let supervisor = genesis.validators[3].supervisor.as_ref().expect("each has one");
+        let key = keys::load(&config.data_dir.join(validator::SUPERVISOR_KEY)).expect("a key");
+        assert_eq!((key.public(), "127.0.0.1"), (supervisor.key, supervisor.address.as_str()));
         assert_eq!(write(&plan).expect_err("not empty").exit, Exit::Refused);
         fs::remove_dir_all(dir).expect("our own folder");
     }
@@ -410,7 +440,14 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("unsplit-testnet-bad-{}", std::process::id()));
         let chain_id = parse_chain_id("test").expect("a chain id");
         let sets = vec!["consensus.rtry=1s".to_owned()];
-        let plan = Plan { dir: dir.clone(), chain_id, members: local_members(4), accounts: 2, sets };
+        let plan = Plan {
+            dir: dir.clone(),
+            chain_id,
+            members: local_members(4),
+            accounts: 2,
+            certified: Certified::default(),
+            sets,
+        };
         let failure = write(&plan).expect_err("a typo");
         assert!(failure.message.contains("did you mean `retry`"), "{}", failure.message);
         assert!(!dir.exists());

@@ -3,8 +3,8 @@
 //! `cargo bench -p validator --bench mempool`
 
 use ledger::{
-    Amount, ChainId, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Place, SecretKey, State,
-    TaskLimits, Timestamp, Transaction,
+    Amount, Certified, ChainId, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Place, SecretKey,
+    State, TaskLimits, Timestamp, Transaction,
 };
 use std::time::{Duration, Instant};
 use validator::{
@@ -34,6 +34,7 @@ fn state() -> State {
         address: "127.0.0.1:1".into(),
         region: "local".into(),
         capacity: 1,
+        supervisor: None,
     };
     let balances = (0..ACCOUNTS).map(|index| GenesisBalance { account: key(index).public(), amount: Amount(1 << 40) });
     State::genesis(&Genesis {
@@ -44,6 +45,7 @@ fn state() -> State {
         validators: vec![validator],
         balances: balances.collect(),
         tasks: TaskLimits::default(),
+        certified: Certified::default(),
     })
 }
 

@@ -5,7 +5,8 @@
 //!   and backfill can all carry our signature, so the barrier stands before every channel on which a vote could leave,
 //!   rather than before votes. Rows and probes hold none: on a disk that hangs they still say that this validator is there;
 //! - *cuts*: faults injected on a devnet, by peer and direction, each with a deadline;
-//! - *presence*: when each peer was last heard, whatever it said.
+//! - *presence*: when each peer was last heard, whatever it said;
+//! - *membership*: supervisors are on the same network, and neither hear nor say anything on the channels of validators.
 
 use crate::{guard::Guard, progress::Progress};
 use commonware_actor::{Feedback, Unreliable};
@@ -52,6 +53,7 @@ struct Traffic {
 #[derive(Clone)]
 pub struct Boundary {
     guard: Guard,
+    /// In the order of their keys.
     peers: Arc<Vec<PublicKey>>,
     traffic: Arc<Mutex<Traffic>>,
     /// How many different peers were ever heard.
@@ -60,7 +62,8 @@ pub struct Boundary {
 
 impl Boundary {
     /// `peers` are all other validators.
-    pub fn new(guard: Guard, peers: Vec<PublicKey>) -> Self {
+    pub fn new(guard: Guard, mut peers: Vec<PublicKey>) -> Self {
+        peers.sort_unstable();
         Self { guard, peers: Arc::new(peers), traffic: Arc::default(), met: Progress::default() }
     }
 
@@ -140,6 +143,9 @@ impl Boundary {
     }
 
     fn receives(&self, from: &PublicKey, now: SystemTime) -> bool {
+        if !self.is_peer(from) {
+            return false;
+        }
         let mut traffic = self.traffic.lock();
         if traffic.cuts.values().any(|cut| cut.until > now && cut.inbound.contains(from)) {
             return false;
@@ -150,12 +156,16 @@ impl Boundary {
         true
     }
 
-    /// `recipients` without those that are cut off; untouched when no cut is in force.
+    fn is_peer(&self, key: &PublicKey) -> bool {
+        self.peers.binary_search(key).is_ok()
+    }
+
+    /// `recipients` without those that are cut off. Everybody means every validator: others may be connected too.
     fn reachable(&self, recipients: Recipients<PublicKey>, now: SystemTime) -> Recipients<PublicKey> {
         let traffic = self.traffic.lock();
         let cut_off: BTreeSet<&PublicKey> =
             traffic.cuts.values().filter(|cut| cut.until > now).flat_map(|cut| &cut.outbound).collect();
-        if cut_off.is_empty() {
+        if cut_off.is_empty() && !matches!(recipients, Recipients::All) {
             return recipients;
         }
         Recipients::Some(self.list(recipients).into_iter().filter(|peer| !cut_off.contains(peer)).collect())
@@ -337,6 +347,7 @@ mod tests {
     use commonware_p2p::{Sender as _, simulated};
     use commonware_runtime::{IoBuf, Quota, Runner as _, Supervisor as _, deterministic};
     use commonware_utils::{NZU32, NZUsize, Probability};
+    use futures::FutureExt as _;
 
     type Ends = (
         Outbound<deterministic::Context, simulated::Sender<PublicKey, deterministic::Context>>,
@@ -350,13 +361,26 @@ mod tests {
         ends: Ends,
     }
 
+    /// Somebody on the network who is none of theirs.
+    struct Stranger {
+        key: PublicKey,
+        ends: (simulated::Sender<PublicKey, deterministic::Context>, simulated::Receiver<PublicKey>),
+    }
+
     /// Two nodes on one link; what each says crosses its own boundary.
     fn check<Fut: Future<Output = ()>>(story: impl FnOnce(deterministic::Context, Side, Side) -> Fut) {
+        check_beside_a_stranger(|context, first, second, _| story(context, first, second));
+    }
+
+    /// The same beside somebody whom both can hear.
+    fn check_beside_a_stranger<Fut: Future<Output = ()>>(
+        story: impl FnOnce(deterministic::Context, Side, Side, Stranger) -> Fut,
+    ) {
         deterministic::Runner::seeded(1).start(|context| async move {
-            let keys: Vec<PublicKey> = (0..2).map(|seed| PrivateKey::from_seed(seed).public_key()).collect();
+            let keys: Vec<PublicKey> = (0..3).map(|seed| PrivateKey::from_seed(seed).public_key()).collect();
             let config = simulated::Config {
                 max_size: 1_024,
-                max_peers_per_set: NZUsize!(2),
+                max_peers_per_set: NZUsize!(3),
                 disconnect_on_block: false,
                 tracked_peer_sets: NZUsize!(1),
             };
@@ -368,26 +392,43 @@ mod tests {
                 jitter: Duration::ZERO,
                 success_rate: Probability::new(1, 1).expect("certain"),
             };
-            oracle.add_link(keys[0].clone(), keys[1].clone(), link()).await.expect("two nodes");
-            oracle.add_link(keys[1].clone(), keys[0].clone(), link()).await.expect("two nodes");
+            for (from, to) in (0..3).flat_map(|from| (0..3).map(move |to| (from, to))).filter(|(from, to)| from != to) {
+                oracle.add_link(keys[from].clone(), keys[to].clone(), link()).await.expect("two nodes");
+            }
+            let quota = Quota::per_second(NZU32!(100)).allow_burst(NZU32!(8));
             let mut sides = Vec::new();
-            for (index, key) in keys.iter().enumerate() {
+            for (index, key) in keys.iter().take(2).enumerate() {
                 let node = context.child("node").with_attribute("index", index);
                 let prefix = format!("{index}-");
                 let (guard, _) = Guard::open(node.child("guard"), &prefix, [7; 32], true).await.expect("fresh");
                 let boundary = Boundary::new(guard.clone(), vec![keys[1 - index].clone()]);
-                let quota = Quota::per_second(NZU32!(100)).allow_burst(NZU32!(8));
                 let channel = oracle.control(key.clone()).register(0, quota).await.expect("a free channel");
                 let ends = boundary.wrap(node.child("channel"), channel);
                 sides.push(Side { key: key.clone(), guard, boundary, ends });
             }
             let (second, first) = (sides.pop().expect("two"), sides.pop().expect("two"));
-            story(context, first, second).await;
+            let key = keys[2].clone();
+            let ends = oracle.control(key.clone()).register(0, quota).await.expect("a free channel");
+            story(context, first, second, Stranger { key, ends }).await;
         });
     }
 
     fn say(side: &mut Side, text: &'static [u8]) -> usize {
         side.ends.0.send(Recipients::All, IoBuf::from(text), false).len()
+    }
+
+    #[test]
+    fn who_is_no_validator_neither_hears_nor_is_heard() {
+        check_beside_a_stranger(|context, mut first, mut second, mut stranger| async move {
+            assert_eq!(say(&mut first, b"to everybody"), 1, "everybody is one other validator");
+            assert_eq!(second.ends.1.recv().await.expect("a message").1, IoBuf::from(b"to everybody"));
+            stranger.ends.0.send(Recipients::All, IoBuf::from(b"from a stranger"), false);
+            context.sleep(Duration::from_secs(1)).await;
+            say(&mut first, b"the next");
+            assert_eq!(second.ends.1.recv().await.expect("a message").1, IoBuf::from(b"the next"));
+            assert_eq!(second.boundary.heard(&stranger.key), None);
+            assert!(stranger.ends.1.recv().now_or_never().is_none(), "nothing was sent to it");
+        });
     }
 
     #[test]

@@ -155,6 +155,10 @@ pub struct Health {
     pub max_consecutive_failures: u32,
     /// How many mistakes are allowed: the detector is as fast as this budget lets it be.
     pub false_suspicions_per_node_year: u32,
+    /// A validator that is not well for so long is to be restarted: its supervisor does so when more than f say it. More
+    /// than a supervisor needs that sees it by itself.
+    #[serde(deserialize_with = "duration")]
+    pub order_recovery_after: Duration,
 }
 
 impl Default for Health {
@@ -166,6 +170,7 @@ impl Default for Health {
             challenge_timeout: Duration::from_secs(5),
             max_consecutive_failures: 3,
             false_suspicions_per_node_year: 1,
+            order_recovery_after: Duration::from_secs(90),
         }
     }
 }
@@ -502,6 +507,7 @@ impl Health {
             return Some(format!("health.{key} (0) must be at least 1: without any mistake nothing can be detected"));
         }
         within("health.challenge_timeout", self.challenge_timeout, "1s", "120s")
+            .or_else(|| within("health.order_recovery_after", self.order_recovery_after, "5s", "24h"))
             .or_else(|| within("health.heartbeat_timeout", self.heartbeat_timeout, "1s", "1h"))
             .or_else(|| self.detector().check().err().map(|problem| format!("health: {problem}")))
     }
@@ -798,6 +804,7 @@ heartbeat_timeout = "60s"          # silence that is too long whatever was learn
 challenge_timeout = "5s"           # for work with a known answer, which a validator gives itself; at most 120s
 max_consecutive_failures = 3       # of such work, and the executor counts as wedged
 false_suspicions_per_node_year = 1 # the detector is as fast as this budget lets it be
+order_recovery_after = "90s"       # its supervisor restarts a validator that is ill for so long, if more than f say so
 
 [mempool]
 transactions_max = 20000

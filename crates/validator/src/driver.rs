@@ -5,6 +5,7 @@
 
 mod answers;
 mod nodes;
+mod orders;
 mod start;
 mod tasks;
 mod verdicts;
@@ -18,6 +19,7 @@ use crate::{
     index::Index,
     lookout::{Own, Sight, Sights},
     mempool::Refused,
+    orders::Desk,
     progress::Progress,
     roster::Roster,
     scheme::Scheme,
@@ -40,6 +42,7 @@ use commonware_utils::{
 };
 use ledger::{ChainId, Decode as _, Encode as _, Height, SecretKey, State, Transaction};
 use nodes::{risk_of, show_ailment};
+use orders::Wants;
 use sentinel::risk::Risk;
 use std::{
     sync::Arc,
@@ -92,6 +95,8 @@ pub struct Settings {
     pub blocks_kept: u64,
     /// Newest transactions found by id.
     pub indexed_transactions: usize,
+    /// A validator that is ill for so long is to be restarted by its supervisor.
+    pub order_recovery_after: Duration,
 }
 
 /// What the driver acts through.
@@ -110,6 +115,8 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
     pub view: Progress,
     /// What the lookout sees of the others.
     pub(crate) sights: Sights,
+    /// Whom supervisors are told to restart.
+    pub desk: Desk,
     /// What happens.
     pub events: EventLog,
     /// What is shown.
@@ -208,6 +215,7 @@ where
     lie: Option<(usize, SystemTime)>,
     /// What was said last about each validator on the chain, and when.
     said: Vec<Option<(Word, SystemTime)>>,
+    wants: Wants,
     /// Who is likely to fail soon, from what became of each before. Advice only.
     risk: Risk,
     /// The capacity that there was and that was asked for, as it was told last.
@@ -251,6 +259,7 @@ where
             worker,
             lie: None,
             said,
+            wants: Wants::default(),
             risk,
             scaling: (0, 0),
             outbox: Vec::new(),
@@ -444,6 +453,7 @@ where
             self.parts.events.push(milliseconds(now), EventKind::FaultEnded { fault });
         }
         self.look(now);
+        self.want(now);
         self.follow_tasks(&self.parts.ledger.finalized(), now);
         self.publish(now);
     }

@@ -43,5 +43,5 @@ pub mod wire;
 pub mod worker;
 
 pub use config::{Config, ConfigError};
-pub use production::{StartError, initialize, reinstate, run};
+pub use production::{SUPERVISOR_KEY, StartError, initialize, receive_orders, reinstate, run};
 pub use validator::{CHANNELS, Identity, Network, Node, Rejected, start};

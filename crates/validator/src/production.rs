@@ -4,10 +4,11 @@
 //! folder, lock, keys, ports, room. What is wrong is said with its place and a way to mend it.
 
 mod folder;
+mod network;
+mod orders;
 mod steady;
 
 use crate::{
-    blocker::UNEXPLAINED_FOR,
     chain::{Block, Digest},
     config::Config,
     guard::{Found, Guard},
@@ -18,36 +19,27 @@ use crate::{
 use api::Backend;
 use commonware_codec::DecodeExt as _;
 use commonware_cryptography::{
-    ChaCha20Poly1305, Signer as _,
+    Signer as _,
     ed25519::{PrivateKey, PublicKey},
 };
-use commonware_p2p::{Address, AddressableManager as _, Ingress, authenticated::lookup};
 use commonware_runtime::{
-    Clock as _, Metrics as _, Quota, Runner as _, Spawner as _, Supervisor as _, telemetry::metrics::MetricsExt as _,
-    tokio,
+    Clock as _, Metrics as _, Runner as _, Spawner as _, Supervisor as _, telemetry::metrics::MetricsExt as _, tokio,
 };
 use commonware_storage::archive::{Archive as _, Identifier};
-use commonware_stream::{
-    cups::{self, Cups},
-    sake::{self, Sake},
-};
-use commonware_utils::{NZU32, NZUsize, ordered::Map};
 use executor::{Executors, Program};
 use folder::Folder;
 pub use folder::initialize;
 use ledger::Genesis;
+pub use orders::{SUPERVISOR_KEY, receive_orders};
 use std::{
     future::Future,
-    net::{SocketAddr, TcpListener, ToSocketAddrs as _},
+    net::{SocketAddr, TcpListener},
     path::Path,
     sync::Arc,
     time::Duration,
 };
 use steady::Steady;
 use tracing::{info, warn};
-
-/// How far peers' clocks may be ahead of ours; further, and they cannot connect.
-const SYNCHRONY_BOUND: Duration = crate::driver::CLOCK_SKEW_MAX;
 
 /// The word that makes this program the launcher of a task.
 pub const LAUNCH: &str = "launch-task";
@@ -149,19 +141,6 @@ fn bind(key: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
     })
 }
 
-/// Where to dial a validator and which address its connections come from.
-fn address(member: &str, text: &str) -> Result<Address, StartError> {
-    let resolved = text.to_socket_addrs().ok().and_then(|mut found| found.next()).ok_or_else(|| {
-        StartError::Config(format!("genesis: the address {text} of {member} cannot be resolved; write it as ip:port"))
-    })?;
-    if resolved.ip().is_loopback() {
-        // Whatever loopback address a validator listens on, its own connections leave from 127.0.0.1.
-        let egress = SocketAddr::from(([127, 0, 0, 1], resolved.port()));
-        return Ok(Address::Asymmetric { ingress: Ingress::Socket(resolved), egress });
-    }
-    Ok(Address::Symmetric(resolved))
-}
-
 /// Starts the network and the validator on it.
 async fn connect(context: &Steady, identity: Identity, config: &Config) -> Result<Node, StartError> {
     let roster = Roster::new(&identity.genesis).ok_or(Rejected::BadKey)?;
@@ -169,38 +148,14 @@ async fn connect(context: &Steady, identity: Identity, config: &Config) -> Resul
     if roster.index(&me).is_none() {
         return Err(Rejected::NotAValidator(me.to_string()).into());
     }
-    let addresses = roster
-        .members()
-        .iter()
-        .map(|member| Ok((member.key.clone(), address(&member.entry.name, &member.entry.address)?)))
-        .collect::<Result<Vec<_>, StartError>>()?;
-    let handshake = Cups::<_, ChaCha20Poly1305>::new(
-        Sake {
-            signer: identity.key.clone(),
-            synchrony_bound: SYNCHRONY_BOUND,
-            max_handshake_age: Duration::from_secs(10),
-            version: sake::Version::V1,
-        },
-        cups::Version::V1,
-    );
-    let mut settings = lookup::Config::local(
-        handshake,
-        &validator::namespace(&identity.genesis),
+    let (mut network, oracle) = network::open(
+        context,
+        identity.key.clone(),
         config.network.listen,
-        NZUsize!(roster.len()),
-        validator::message_bytes_max(roster.len()),
-        NZUsize!(1_024),
-    );
-    settings.allow_private_ips = config.network.allow_private_ips;
-    settings.peer_connection_cooldown = config.network.reconnect_cooldown;
-    settings.dial_frequency = config.network.reconnect_cooldown / 2;
-    settings.dial_timeout = Duration::from_secs(5);
-    settings.tracked_peer_sets = NZUsize!(1);
-    settings.block_duration = UNEXPLAINED_FOR;
-    // A devnet's validators all come from one address and all come back at once.
-    settings.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(64));
-    let (mut network, mut oracle) = lookup::Network::new(context.child("network"), settings);
-    oracle.track(0, Map::from_iter_dedup(addresses));
+        &identity.genesis,
+        &roster,
+        &config.network,
+    )?;
     let channels = CHANNELS.map(|channel| network.register(channel.id, channel.quota()));
     network.start();
     let ends = Network { channels, blocker: oracle.clone(), provider: oracle };

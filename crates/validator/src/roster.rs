@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 pub struct Roster {
     members: Vec<Member>,
     by_key: BTreeMap<PublicKey, usize>,
+    /// Supervisors, with the place of whom they supervise.
+    supervised: BTreeMap<PublicKey, usize>,
 }
 
 /// One validator.
@@ -30,7 +32,12 @@ impl Roster {
             .map(|entry| Some(Member { key: public_key(&entry.key)?, entry: entry.clone() }))
             .collect::<Option<_>>()?;
         let by_key = members.iter().enumerate().map(|(index, member)| (member.key.clone(), index)).collect();
-        Some(Self { members, by_key })
+        let supervisors = members.iter().enumerate();
+        let supervisors = supervisors.filter_map(|(index, member)| Some((index, member.entry.supervisor.as_ref()?)));
+        let supervised = supervisors
+            .map(|(index, supervisor)| Some((public_key(&supervisor.key)?, index)))
+            .collect::<Option<_>>()?;
+        Some(Self { members, by_key, supervised })
     }
 
     /// How many there are.
@@ -51,6 +58,16 @@ impl Roster {
     /// The place of `key` in genesis order.
     pub fn index(&self, key: &PublicKey) -> Option<usize> {
         self.by_key.get(key).copied()
+    }
+
+    /// The place of the validator whose supervisor has this key.
+    pub fn supervised(&self, supervisor: &PublicKey) -> Option<usize> {
+        self.supervised.get(supervisor).copied()
+    }
+
+    /// The supervisors, with the place of whom they supervise.
+    pub fn supervisors(&self) -> impl Iterator<Item = (&PublicKey, usize)> {
+        self.supervised.iter().map(|(key, index)| (key, *index))
     }
 
     /// The validator with this name.

@@ -166,6 +166,7 @@ mod tests {
             address: "127.0.0.1:1".into(),
             region: "local".into(),
             capacity: 1,
+            supervisor: None,
         };
         State::genesis(&Genesis {
             version: ledger::genesis::VERSION,
@@ -175,6 +176,7 @@ mod tests {
             validators: vec![validator],
             balances: (1..50).map(|seed| GenesisBalance { account: key(seed), amount: Amount(7) }).collect(),
             tasks: ledger::TaskLimits::default(),
+            certified: ledger::Certified::default(),
         })
     }
 

@@ -1,8 +1,8 @@
 //! A small ledger to test on: one validator, nine funded accounts.
 
 use ledger::{
-    Amount, Block, ChainId, Claim, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Policy, SecretKey,
-    State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction,
+    Amount, Block, Certified, ChainId, Claim, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Policy,
+    SecretKey, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction,
 };
 
 /// The seed of the validator's key.
@@ -24,6 +24,7 @@ pub(crate) fn state() -> State {
         address: "127.0.0.1:1".into(),
         region: "local".into(),
         capacity: 1,
+        supervisor: None,
     };
     let balances = (1..10).map(|seed| GenesisBalance { account: key(seed).public(), amount: Amount(100) }).collect();
     State::genesis(&Genesis {
@@ -34,6 +35,7 @@ pub(crate) fn state() -> State {
         validators: vec![validator],
         balances,
         tasks: TaskLimits { open_per_account_max: 8, ..TaskLimits::default() },
+        certified: Certified::default(),
     })
 }
 

@@ -12,6 +12,7 @@ use crate::{
     guard::{Found, Guard, GuardError},
     lookout::{self, Lookout, Own, Sights},
     mempool::{Limits, Mempool},
+    orders::{self, Desk, Seal},
     progress::Progress,
     roster::Roster,
     scheme::Scheme,
@@ -58,7 +59,7 @@ use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
 use tracing::{info, warn};
 
 /// The channels of the peer-to-peer network, in the order in which [`Network`] holds them.
-pub const CHANNELS: [Channel; 8] = [
+pub const CHANNELS: [Channel; 9] = [
     Channel { id: 0, per_second: 256, burst: 64 },
     Channel { id: 1, per_second: 256, burst: 64 },
     Channel { id: 2, per_second: 128, burst: 32 },
@@ -67,7 +68,11 @@ pub const CHANNELS: [Channel; 8] = [
     Channel { id: 5, per_second: 16, burst: 8 },
     Channel { id: 6, per_second: 256, burst: 64 },
     Channel { id: 7, per_second: 128, burst: 32 },
+    Channel { id: ORDERS, per_second: 4, burst: 4 },
 ];
+
+/// The channel between supervisors and validators. Supervisors have no other.
+pub const ORDERS: u64 = 8;
 
 /// A channel and how much each peer may say on it. The engine allocates for the burst, so it is small and explicit.
 #[derive(Clone, Copy, Debug)]
@@ -181,6 +186,7 @@ pub fn message_bytes_max(validators: usize) -> u32 {
         marshal::max_payload_size::<Standard<Block>, Scheme>(n, &()),
         row_bytes_max(validators),
         PROBE_BYTES_MAX,
+        orders::MESSAGE_BYTES_MAX,
         // A count before the transactions.
         GOSSIP_BYTES_MAX + 4,
     ])
@@ -226,7 +232,7 @@ where
     });
     let peers = roster.members().iter().map(|member| member.key.clone()).filter(|key| *key != me).collect();
     let boundary = Boundary::new(guard.clone(), peers);
-    let [votes, certificates, resolver, blocks, fetches, rows, gossip, probes] = network.channels;
+    let [votes, certificates, resolver, blocks, fetches, rows, gossip, probes, asked] = network.channels;
     let votes = boundary.wrap(context.child("votes"), votes);
     let certificates = boundary.wrap(context.child("certificates"), certificates);
     let resolver = boundary.wrap(context.child("resolver"), resolver);
@@ -411,6 +417,8 @@ where
         time_max: config.health.challenge_timeout,
         failures_max: config.health.max_consecutive_failures,
     };
+    let desk = Desk::default();
+    let seal = Seal { key, chain: genesis.chain_id.clone(), roster: roster.clone() };
     let (worker, finished) =
         Worker::new(context.child("worker"), secret.clone(), config.worker.slots, time_max, canaries, execute);
     let driver = Driver::new(
@@ -426,6 +434,7 @@ where
             checkpoints_kept: config.store.checkpoints_kept,
             blocks_kept: config.store.blocks_kept,
             indexed_transactions: config.store.indexed_transactions,
+            order_recovery_after: config.health.order_recovery_after,
         },
         Parts {
             ledger: ledger.clone(),
@@ -435,6 +444,7 @@ where
             marshal: mailbox.clone(),
             view,
             sights,
+            desk: desk.clone(),
             events: events.clone(),
             snapshot: snapshot_tx,
         },
@@ -443,12 +453,14 @@ where
     );
     let inputs = Inputs { deliveries: delivered, requests: inbox, gossip: gossip.1, finished };
     let lookout = context.child("lookout").spawn(move |_| lookout.run(rows.1, probes.1));
+    let desk = context.child("orders").spawn(move |clock| desk.run(clock, seal, asked));
     let handle = context.spawn(move |_| async move {
         let ended = |part: &str| Err(format!("the {part} ended"));
         tokio::select! {
             biased;
             result = driver.run(inputs) => result,
             _ = lookout => ended("lookout"),
+            _ = desk => ended("orders' desk"),
             _ = engine => ended("consensus engine"),
             _ = marshal => ended("block store"),
             _ = broadcast => ended("block broadcast"),

@@ -2,7 +2,7 @@
 
 use super::Window;
 use crate::{
-    BalanceView, NodeView, Nodes, Problem, Request, TransactionStatus,
+    BalanceView, NodeView, Nodes, Problem, RecoveryView, Request, TransactionStatus,
     guard::Writer,
     openapi::{Asked, Commanded, Found, Shown},
 };
@@ -55,6 +55,21 @@ pub(super) async fn undrain(_: Writer, State(window): State<Arc<Window>>) -> Res
 async fn set_drained(window: &Window, drained: bool) -> Result<Response, Problem> {
     let status = window.ask(|reply| Request::Drain { drained, reply }).await??;
     Ok((StatusCode::ACCEPTED, Json(status)).into_response())
+}
+
+/// Has this validator want another restarted by its supervisor, which obeys when more than f validators do.
+#[utoipa::path(post, path = "/api/v1/nodes/{name}/recovery", tag = "operation",
+    security(("token" = [])),
+    params(("name" = String, Path, description = "Its name in the genesis file.")),
+    responses((status = 202, description = "This validator says so from now on.", body = RecoveryView), Commanded, Found)
+)]
+pub(super) async fn recover(
+    _: Writer,
+    State(window): State<Arc<Window>>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let recovery = window.ask(|reply| Request::Recover { name, reply }).await??;
+    Ok((StatusCode::ACCEPTED, Json(recovery)).into_response())
 }
 
 /// How the work is spread, and how much capacity it asks for.

@@ -138,12 +138,35 @@ pub struct NodeView {
     pub dwell_ms: Option<u64>,
     /// Suspicions of its own that never became anybody's verdict.
     pub diverged: u64,
+    /// How long ago its supervisor asked this validator for orders, milliseconds; absent when it never did.
+    #[serde(default)]
+    pub supervisor_asked_ms: Option<u64>,
+    /// Why this validator wants it restarted, if it does.
+    #[serde(default)]
+    pub recovery_wanted: Option<String>,
     /// How likely it is to fail soon, in thousandths, from slow signals. Advice only.
     #[serde(default)]
     pub risk: Option<u32>,
     /// What that suggests, if anything.
     #[serde(default)]
     pub advice: Option<String>,
+}
+
+/// Answer of `POST /api/v1/nodes/{name}/recovery`.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct RecoveryView {
+    /// `unsplit.recovery/1`.
+    pub schema: String,
+    /// Who is to be brought back.
+    pub node: String,
+    /// The validator that now wants it.
+    pub wanted_by: String,
+    /// How many validators have to want it before its supervisor obeys: f + 1.
+    pub needed: u64,
+    /// How long its word stands, milliseconds.
+    pub stands_ms: u64,
+    /// How long ago the supervisor asked this validator for orders, milliseconds; absent when it never did.
+    pub supervisor_asked_ms: Option<u64>,
 }
 
 /// One suspicion that stands on the chain.

@@ -679,6 +679,15 @@ async fn a_validator_is_drained_with_its_token_only() {
 }
 
 #[tokio::test]
+async fn a_restart_is_wanted_with_a_token_only() {
+    let world = World::new().await;
+    let route = "POST /api/v1/nodes/n1/recovery";
+    world.ask(route, "", b"").await.expect_problem(401, "unauthorized");
+    let reply = world.write(route, "application/json", b"").await;
+    assert_eq!((reply.status, &reply.json()["node"]), (202, &serde_json::json!("n1")));
+}
+
+#[tokio::test]
 async fn an_ailment_says_how_and_for_how_long() {
     let world = World::with("devnet-x", Node::Answers, Limits::default()).await;
     for (body, status, code) in [

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every address there is, with what may be done there.
-const ADDRESSES: [(&str, &[&str]); 23] = [
+const ADDRESSES: [(&str, &[&str]); 24] = [
     ("/api/v1/accounts/{id}", &["get"]),
     ("/api/v1/balance", &["get"]),
     ("/api/v1/blocks/{at}", &["get"]),
@@ -23,6 +23,7 @@ const ADDRESSES: [(&str, &[&str]); 23] = [
     ("/api/v1/events", &["get"]),
     ("/api/v1/nodes", &["get"]),
     ("/api/v1/nodes/{name}", &["get"]),
+    ("/api/v1/nodes/{name}/recovery", &["post"]),
     ("/api/v1/openapi.json", &["get"]),
     ("/api/v1/snapshot", &["get"]),
     ("/api/v1/status", &["get"]),
@@ -272,6 +273,7 @@ fn every_kind() -> Vec<EventKind> {
         EventKind::PeerBlocked { node, component: text(), grounds: text(), ttl_ms: 1 },
         EventKind::FaultInjected { fault: text() },
         EventKind::FaultEnded { fault },
+        EventKind::RecoveryWanted { node: text(), reason: text() },
         EventKind::NodeAiling { node: text(), ailments: vec![AilmentView::default()] },
         EventKind::StandingChanged {
             node: text(),

@@ -2,8 +2,8 @@
 
 use api::{
     AccountView, Backend, BalanceView, BlockAt, BlockView, Cut, EventKind, EventLog, Limits, NodeRow, NodeView,
-    Problem, Refusal, RefusalClass, Request, Settings, Snapshot, TaskView, Tasks, TransactionState, TransactionStatus,
-    serve,
+    Problem, RecoveryView, Refusal, RefusalClass, Request, Settings, Snapshot, TaskView, Tasks, TransactionState,
+    TransactionStatus, serve,
 };
 use serde_json::Value;
 use std::{
@@ -234,6 +234,9 @@ fn answer(request: Request, transactions: &mut BTreeMap<[u8; 32], TransactionSta
             // The first letter tells the two apart.
             let id = if drained { "d" } else { "u" };
             drop(reply.send(Ok(TransactionStatus { id: id.into(), ..TransactionStatus::default() })));
+        }
+        Request::Recover { name, reply } => {
+            drop(reply.send(Ok(RecoveryView { node: name, ..RecoveryView::default() })));
         }
         Request::Balance { reply } => {
             drop(reply.send(BalanceView { schema: "unsplit.balance/1".into(), ..BalanceView::default() }));

@@ -6,8 +6,8 @@
 use super::{Start, Took, cells};
 use crate::Cell;
 use ledger::{
-    Amount, Block, Claim, Evidence, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Output, Policy, PublicKey,
-    Reason, SecretKey, Sequence, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp,
+    Amount, Block, Certified, Claim, Evidence, Genesis, GenesisBalance, GenesisValidator, Kind, Nonce, Output, Policy,
+    PublicKey, Reason, SecretKey, Sequence, Signature, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp,
     Transaction, tasks::balance::UNITS_MAX, transaction,
 };
 
@@ -38,6 +38,7 @@ fn genesis() -> Genesis {
         region: "local".to_owned(),
         // Room for twice as many as it holds.
         capacity: 2 * HELD / UNITS_MAX,
+        supervisor: None,
     };
     Genesis {
         version: 1,
@@ -47,6 +48,7 @@ fn genesis() -> Genesis {
         validators: (0..VALIDATORS).map(validator).collect(),
         balances: vec![GenesisBalance { account: public(SUBMITTER), amount: Amount(1) }],
         tasks: TaskLimits { open_per_account_max: 1_000_000, tasks_max: 1_000_000, ..TaskLimits::default() },
+        certified: Certified::default(),
     }
 }
 

@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
-    genesis::GenesisBalance,
+    genesis::{Certified, GenesisBalance, GenesisSupervisor},
     transaction::SecretKey,
-    types::{Epoch, Signature, View},
+    types::{Epoch, Hash, Signature, View},
 };
 use proptest::prelude::*;
 
@@ -28,6 +28,7 @@ fn genesis(balances: [u64; 3]) -> Genesis {
         address: format!("host-{seed}:7000"),
         region: "local".to_owned(),
         capacity: u32::from(seed),
+        supervisor: None,
     };
     let balances = balances.into_iter().zip(1..);
     Genesis {
@@ -40,6 +41,7 @@ fn genesis(balances: [u64; 3]) -> Genesis {
             .map(|(amount, seed)| GenesisBalance { account: public(seed), amount: Amount(amount) })
             .collect(),
         tasks: TaskLimits::default(),
+        certified: Certified::default(),
     }
 }
 
@@ -151,12 +153,16 @@ fn validators_come_in_the_order_of_their_keys() {
 #[test]
 fn everything_in_the_genesis_is_bound_by_the_first_root() {
     let base = genesis([100, 50, 0]);
+    let mut supervised = base.clone();
+    supervised.validators[0].supervisor = Some(GenesisSupervisor { key: public(9), address: "host-9".into() });
     let others = [
         Genesis { chain_id: "other".parse().expect("a chain id"), ..base.clone() },
         Genesis { byzantine_budget: 0, ..base.clone() },
         Genesis { timestamp_ms: START + 1, ..base.clone() },
         Genesis { balances: base.balances[1..].to_vec(), ..base.clone() },
         Genesis { tasks: TaskLimits { keep_blocks: 10, ..base.tasks }, ..base.clone() },
+        Genesis { certified: Certified { programs: vec![Hash::ZERO], models: Vec::new() }, ..base.clone() },
+        supervised,
     ];
     for other in others {
         assert_ne!(State::genesis(&other).root(), state().root());

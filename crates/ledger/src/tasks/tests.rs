@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     block::Block,
-    genesis::{Genesis, GenesisBalance, GenesisValidator},
+    genesis::{Certified, Genesis, GenesisBalance, GenesisValidator},
     state::{BlockError, Share, State},
     transaction::{Kind, SecretKey, Transaction},
     types::{Amount, ChainId, Hash, Nonce, Signature},
@@ -47,6 +47,7 @@ fn genesis(capacities: &[u32], limits: TaskLimits) -> Genesis {
         address: format!("host-{seed}:7000"),
         region: "local".to_owned(),
         capacity: *capacity,
+        supervisor: None,
     };
     Genesis {
         version: 1,
@@ -56,6 +57,7 @@ fn genesis(capacities: &[u32], limits: TaskLimits) -> Genesis {
         validators: capacities.iter().zip(1..).map(validator).collect(),
         balances: [ANNA, BERT].map(|seed| GenesisBalance { account: public(seed), amount: Amount(1) }).into(),
         tasks: limits,
+        certified: Certified::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     block::Block,
-    genesis::{Genesis, GenesisBalance, GenesisValidator, TaskLimits},
+    genesis::{Certified, Genesis, GenesisBalance, GenesisValidator, TaskLimits},
     state::State,
     tasks::{
         Lease, TICK_MS_MAX, Task, TaskState,
@@ -41,6 +41,7 @@ fn genesis(n: u8) -> Genesis {
         address: format!("host-{seed}:7000"),
         region: "local".to_owned(),
         capacity: 1,
+        supervisor: None,
     };
     // Whoever writes them down in another order means the same.
     Genesis {
@@ -51,6 +52,7 @@ fn genesis(n: u8) -> Genesis {
         validators: (1..=n).rev().map(validator).collect(),
         balances: vec![GenesisBalance { account: public(ANNA), amount: Amount(1) }],
         tasks: TaskLimits { keep_blocks: 1_000_000, ..TaskLimits::default() },
+        certified: Certified::default(),
     }
 }
 

@@ -30,6 +30,7 @@ impl Health {
             }
             EventKind::NodeHeard { .. }
             | EventKind::NodeAiling { .. }
+            | EventKind::RecoveryWanted { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::Finalized { .. }
             | EventKind::FinalityChanged { .. }

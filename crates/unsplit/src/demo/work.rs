@@ -138,6 +138,7 @@ impl Work {
             | EventKind::NodeHeard { .. }
             | EventKind::NodeSilent { .. }
             | EventKind::NodeAiling { .. }
+            | EventKind::RecoveryWanted { .. }
             | EventKind::StandingChanged { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::DutyChanged { .. }

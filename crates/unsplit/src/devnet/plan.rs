@@ -9,6 +9,8 @@ use std::{
 use executor::{Executors, Program, Settings};
 
 use super::record::{NodeRecord, Record, State};
+use ledger::Certified;
+
 use crate::{
     failure::Failure,
     files,
@@ -26,7 +28,7 @@ pub(crate) fn write(dir: &Path, count: usize, port_base: u16, sets: &[String]) -
     // These logs are read by people, through `devnet logs`; whoever wants JSON, or other programs, says so with --set.
     let own = ["log.format=compact".to_owned(), format!("worker.commands={}", commands())];
     let sets = own.into_iter().chain(sets.iter().cloned()).collect();
-    let plan = Plan { dir: dir.into(), chain_id, members, accounts: count, sets };
+    let plan = Plan { dir: dir.into(), chain_id, members, accounts: count, certified: Certified::default(), sets };
     testnet::write(&plan)?;
     let record = record(&plan)?;
     record.save()?;
@@ -74,7 +76,7 @@ fn members(count: usize, port_base: u16, range: bool) -> Vec<Member> {
         Member {
             name: format!("n{i}"),
             listen,
-            address: listen.to_string(),
+            address: listen,
             api: SocketAddr::from((Ipv4Addr::LOCALHOST, port_base + i)),
             region: "local".into(),
         }

@@ -45,6 +45,8 @@ pub(super) enum Change {
     Ended,
     /// The process stands still and is ended.
     Stuck,
+    /// Enough validators want it back.
+    Ordered,
     /// An attempt to bring it back began.
     AttemptBegan,
     /// A step of an attempt succeeded.
@@ -73,6 +75,7 @@ impl Change {
             Self::Well => "well",
             Self::Ended => "ended",
             Self::Stuck => "stuck",
+            Self::Ordered => "ordered",
             Self::AttemptBegan => "attempt_began",
             Self::StepDone => "step_done",
             Self::Active => "active",
@@ -114,6 +117,7 @@ impl Event {
             Change::Ended | Change::Stuck | Change::Stopped | Change::AttemptFailed | Change::GaveUp => "after",
             Change::Started
             | Change::Well
+            | Change::Ordered
             | Change::AttemptBegan
             | Change::StepDone
             | Change::Active

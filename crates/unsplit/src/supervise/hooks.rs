@@ -3,14 +3,9 @@
 //! A program or an address of the operator's. Changes are told in order, one at a time, by a task of its own, so that nothing
 //! waits for them; when too many wait, new ones are dropped and that is said. A hook that fails is reported, never fatal.
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    process::Command,
     sync::mpsc::{self, Receiver, Sender},
     task::JoinHandle,
     time::timeout,
@@ -20,13 +15,10 @@ use super::{
     clock::millis,
     event::{Change, Event},
 };
-use crate::{devnet::describe, failure::Failure, output::Output, testnet::now_ms};
+use crate::{failure::Failure, hook::Hook, output::Output, testnet::now_ms};
 
 /// Changes that may wait.
 const WAITING_MAX: usize = 64;
-
-/// How long a program may run.
-const COMMAND_MAX: Duration = Duration::from_secs(30);
 
 /// How long an address may take to answer; it is tried twice.
 const WEBHOOK_MAX: Duration = Duration::from_secs(5);
@@ -39,7 +31,7 @@ pub(super) struct Hooks {
 }
 
 struct Teller {
-    command: Vec<String>,
+    command: Option<Hook>,
     webhook: Option<(String, reqwest::Client)>,
     output: Output,
 }
@@ -48,10 +40,10 @@ impl Hooks {
     /// # Errors
     /// When the command or the address make no sense.
     pub(super) fn new(command: Option<&str>, webhook: Option<&str>, output: Output) -> Result<Self, Failure> {
-        let command = command.map(split).transpose()?.unwrap_or_default();
+        let command = command.map(Hook::parse).transpose()?;
         let webhook = webhook.map(address).transpose()?;
         let (changes, inbox) = mpsc::channel(WAITING_MAX);
-        let is_silent = command.is_empty() && webhook.is_none();
+        let is_silent = command.is_none() && webhook.is_none();
         let telling = tokio::spawn(Teller { command, webhook, output }.run(inbox));
         Ok(Self { changes: (!is_silent).then_some(changes), telling, output })
     }
@@ -90,25 +82,14 @@ impl Teller {
     }
 
     async fn run_command(&self, event: &Event) -> Result<(), String> {
-        let Some((program, arguments)) = self.command.split_first() else { return Ok(()) };
-        let mut command = Command::new(program);
-        command.args(arguments).env("UNSPLIT_NODE", &event.node).env("UNSPLIT_CHANGE", event.change.word());
-        command.env("UNSPLIT_ATTEMPT", event.attempt.to_string());
-        command.env("UNSPLIT_REASON", event.reason.as_deref().unwrap_or_default().replace('\0', " "));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).process_group(0).kill_on_drop(true);
-        let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
-        let group = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-        match timeout(COMMAND_MAX, child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(format!("{program}: {}", describe(status))),
-            Ok(Err(error)) => Err(format!("{program} is lost: {error}")),
-            Err(_) => {
-                // With all that it has started. It has not been waited for, so its id is still its own.
-                let _ = group.map(|group| kill_process_group(group, Signal::KILL));
-                let _ = child.wait().await;
-                Err(format!("{program} was killed after {} s", COMMAND_MAX.as_secs()))
-            }
-        }
+        let Some(command) = &self.command else { return Ok(()) };
+        let variables = [
+            ("UNSPLIT_NODE", event.node.clone()),
+            ("UNSPLIT_CHANGE", event.change.word().to_owned()),
+            ("UNSPLIT_ATTEMPT", event.attempt.to_string()),
+            ("UNSPLIT_REASON", event.reason.clone().unwrap_or_default()),
+        ];
+        command.run(variables.map(|(name, value)| (name.to_owned(), value))).await
     }
 
     async fn post(&self, event: &Event) -> Result<(), String> {
@@ -131,14 +112,6 @@ fn report(event: &Event, why: &str, took_ms: Option<u64>, output: Output) {
     Event { change, step, evidence, reason, took_ms, time_ms: now_ms(), ..event.clone() }.tell(output);
 }
 
-fn split(command: &str) -> Result<Vec<String>, Failure> {
-    let words = shlex::split(command).filter(|words| !words.is_empty());
-    words.ok_or_else(|| {
-        let help = "write a program and its arguments, for example --hook '/usr/local/bin/page --team nodes'";
-        Failure::usage(format!("--hook {command:?} is no command"), help)
-    })
-}
-
 fn address(url: &str) -> Result<(String, reqwest::Client), Failure> {
     let is_address = reqwest::Url::parse(url).is_ok_and(|parsed| parsed.scheme() == "http" && parsed.has_host());
     if !is_address {
@@ -153,14 +126,6 @@ fn address(url: &str) -> Result<(String, reqwest::Client), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn words_are_split_without_a_shell() {
-        assert_eq!(split("page --text 'a b' $HOME").expect("a command"), ["page", "--text", "a b", "$HOME"]);
-        for wrong in ["", "  ", "page 'open"] {
-            assert!(split(wrong).is_err(), "{wrong:?}");
-        }
-    }
 
     #[test]
     fn only_an_address_that_can_be_reached_is_taken() {
@@ -187,18 +152,14 @@ mod tests {
     fn teller(command: &str, webhook: Option<&str>) -> Teller {
         let output = Output::new(crate::cli::Format::Json, true);
         let webhook = webhook.map(|url| address(url).expect("an address"));
-        Teller { command: split(command).expect("a command"), webhook, output }
+        Teller { command: Some(Hook::parse(command).expect("a command")), webhook, output }
     }
 
     #[tokio::test]
-    async fn a_program_is_told_in_its_environment_and_its_failure_is_no_panic() {
+    async fn a_program_finds_the_change_in_its_environment() {
         let is_told =
             "sh -c 'test \"$UNSPLIT_NODE $UNSPLIT_CHANGE $UNSPLIT_REASON $UNSPLIT_ATTEMPT\" = \"n3 stuck a b 2\"'";
         assert_eq!(teller(is_told, None).run_command(&event()).await, Ok(()));
-        let failed = teller("sh -c 'exit 9'", None).run_command(&event()).await;
-        assert_eq!(failed, Err("sh: exit code 9".into()));
-        let missing = teller("/no/such/program", None).run_command(&event()).await;
-        assert!(missing.expect_err("it is not there").contains("cannot be started"));
     }
 
     #[tokio::test]

@@ -1,37 +1,37 @@
 //! Is what would be started what it should be?
 
 use std::{
-    fs::{self, File},
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest as _, Sha256};
+use ledger::Hash;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, files::sha256};
 
-/// The hashes of programs and models that may run. Empty: everything may.
+/// The hashes of programs and models that may run. Of what the list is empty, everything may.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Certified(Vec<String>);
+pub(super) struct Certified {
+    programs: Vec<Hash>,
+    models: Vec<Hash>,
+}
 
 impl Certified {
-    /// The one place where a list of certified hashes is read, wherever it comes from: 64 hex digits each, in either case.
-    pub(super) fn parse(hashes: &[String]) -> Result<Self, Failure> {
-        let parsed: Result<Vec<String>, Failure> = hashes.iter().map(|hash| parse(hash)).collect();
-        parsed.map(Self)
+    /// What the chain certifies, and what the operator certifies for this host: 64 hex digits each, in either case.
+    pub(super) fn new(chain: ledger::Certified, own: &[String]) -> Result<Self, Failure> {
+        let own = own.iter().map(|hash| parse(hash)).collect::<Result<Vec<Hash>, Failure>>()?;
+        let with = |chain: Vec<Hash>| [chain, own.clone()].concat();
+        Ok(Self { programs: with(chain.programs), models: with(chain.models) })
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.programs.is_empty() && self.models.is_empty()
     }
 }
 
-fn parse(hash: &str) -> Result<String, Failure> {
-    if hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Ok(hash.to_ascii_lowercase());
-    }
+fn parse(hash: &str) -> Result<Hash, Failure> {
     let help = "write the 64 hex digits that `sha256sum FILE` prints";
-    Err(Failure::usage(format!("{hash:?} is no SHA-256"), help))
+    hash.to_ascii_lowercase().parse().map_err(|_| Failure::usage(format!("{hash:?} is no SHA-256"), help))
 }
 
 /// What is looked at before a start.
@@ -50,24 +50,31 @@ impl Files {
     /// Refused if a hash is not certified; a configuration failure if something is not there or cannot be read.
     pub(super) fn verify(&self) -> Result<String, Failure> {
         check_store(&self.data_dir)?;
-        if self.certified.is_empty() {
+        let program = std::slice::from_ref(&self.program);
+        let checked =
+            check_hashes(program, &self.certified.programs)? + check_hashes(&self.models, &self.certified.models)?;
+        if checked == 0 {
             return Ok("the store can be read; no hash is certified, so none was compared".into());
         }
-        let files: Vec<&PathBuf> = std::iter::once(&self.program).chain(&self.models).collect();
-        files.iter().try_for_each(|path| self.check_hash(path))?;
-        Ok(format!("the store can be read; {} certified", crate::output::counted(files.len(), "hash")))
+        Ok(format!("the store can be read; {} certified", crate::output::counted(checked, "hash")))
     }
+}
 
-    fn check_hash(&self, path: &Path) -> Result<(), Failure> {
-        let hash = sha256(path).map_err(Failure::file("read", path))?;
-        if self.certified.0.contains(&hash) {
-            return Ok(());
-        }
-        Err(Failure::refused(
-            format!("{} has SHA-256 {hash}, which is not certified", shown(path).display()),
-            "install a certified release, or add this hash with --certified if you know where the file comes from",
-        ))
+/// How many hashes were compared.
+fn check_hashes(paths: &[PathBuf], certified: &[Hash]) -> Result<usize, Failure> {
+    if certified.is_empty() {
+        return Ok(0);
     }
+    for path in paths {
+        let hash = sha256(path).map_err(Failure::file("read", path))?;
+        if !certified.contains(&hash) {
+            return Err(Failure::refused(
+                format!("{} has SHA-256 {hash}, which is not certified", shown(path).display()),
+                "install a certified release, or add this hash with --certified if you know where the file comes from",
+            ));
+        }
+    }
+    Ok(paths.len())
 }
 
 /// `/proc/self/exe` says nothing to people.
@@ -89,20 +96,6 @@ fn check_store(data_dir: &Path) -> Result<(), Failure> {
         )),
         other => other.map(drop).map_err(Failure::file("read the folder", &storage)),
     }
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 1 << 18];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            count => hash.update(&buffer[..count]),
-        }
-    }
-    let bytes: [u8; 32] = hash.finalize().into();
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]
@@ -127,13 +120,13 @@ mod tests {
             program: folder.join("program"),
             models: models.iter().map(|model| folder.join(model)).collect(),
             data_dir: folder.to_owned(),
-            certified: Certified::parse(&certified).expect("hashes"),
+            certified: Certified::new(ledger::Certified::default(), &certified).expect("hashes"),
         }
     }
 
     #[test]
     fn hashes_are_read_in_either_case_and_nothing_else_is() {
-        assert_eq!(parse(&ABC.to_uppercase()).expect("a hash"), ABC);
+        assert_eq!(parse(&ABC.to_uppercase()).expect("a hash").to_string(), ABC);
         for wrong in ["", &ABC[1..], &format!("{ABC}0"), &ABC.replace('b', "g"), &format!("sha256:{ABC}")] {
             assert_eq!(parse(wrong).expect_err("no hash").exit, Exit::Usage, "{wrong}");
         }
@@ -150,6 +143,24 @@ mod tests {
         assert_eq!(files(&folder, &[ABC], &["none"]).verify().expect_err("no model").exit, Exit::Config);
         fs::write(folder.join("program"), "abcd").expect("our own folder");
         assert_eq!(files(&folder, &[ABC], &[]).verify().expect_err("damaged").exit, Exit::Refused);
+        fs::remove_dir_all(folder).expect("our own folder");
+    }
+
+    #[test]
+    fn what_the_chain_certifies_may_run_and_a_model_is_no_program() {
+        let folder = folder("chain");
+        let abc: Hash = ABC.parse().expect("a hash");
+        let verify = |programs: &[Hash], models: &[Hash]| {
+            let chain = ledger::Certified { programs: programs.to_vec(), models: models.to_vec() };
+            let certified = Certified::new(chain, &[]).expect("no hash of our own");
+            Files { certified, ..files(&folder, &[], &["model"]) }.verify()
+        };
+        assert!(verify(&[abc], &[]).expect("no model is certified").ends_with("; 1 hash certified"));
+        let failure = verify(&[abc], &[abc]).expect_err("another model");
+        assert!(failure.message.contains("model has SHA-256"), "{}", failure.message);
+        let abd = sha256(&folder.join("model")).expect("our own file");
+        assert!(verify(&[abc], &[abd]).expect("both are certified").ends_with("; 2 hashes certified"));
+        assert_eq!(verify(&[abd], &[abd]).expect_err("a model in the place of the program").exit, Exit::Refused);
         fs::remove_dir_all(folder).expect("our own folder");
     }
 

@@ -1,5 +1,7 @@
 //! What was done to bring a validator back, as its supervisor wrote it down; and what somebody wants to be done.
 
+use std::path::PathBuf;
+
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{
@@ -32,8 +34,8 @@ pub(crate) fn recoveries(file: &ConfigFile, output: Output) -> Result<Exit, Fail
 }
 
 /// Has the supervisor on this host bring its validator back now, whatever its cooldown.
-pub(crate) fn recover(file: &ConfigFile, output: Output) -> Result<Exit, Failure> {
-    let config = config::load(file)?;
+pub(crate) fn recover(config: PathBuf, output: Output) -> Result<Exit, Failure> {
+    let config = config::load(&ConfigFile { config, sets: Vec::new() })?;
     if take_lock(&config).is_ok() {
         let message = format!("no supervisor runs for {}", config.name);
         return Err(Failure::refused(message, "start it, and with it the validator: unsplit supervise -c FILE --yes"));

@@ -82,3 +82,28 @@ fn what_is_there_already_is_shown_and_that_is_the_end() {
     world.unsplit("events --kinds tasks").refused(2, &["task_changed"]);
     world.unsplit("events --after now").refused(2, &["add -f"]);
 }
+
+#[test]
+fn a_hook_is_told_how_much_capacity_is_there_and_how_much_is_asked_for() {
+    let world = World::shared("events-hook");
+    let solo = Solo::write(&world, "net", "unsplit-test");
+    let _process = solo.start();
+    let told = world.path("told");
+    let hook = format!("sh -c 'echo $UNSPLIT_EVENT $UNSPLIT_CAPACITY $UNSPLIT_DESIRED >> {}'", told.display());
+    let api = solo.node().api;
+    let follow = ["--api", &api, "events", "-f", "--kinds", "scaling_changed", "--hook"];
+    let _hooked = world.spawn_words(&[&follow[..], &[&hook]].concat());
+    let is_told = |line: &str| {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        text.lines().any(|told| told == line).then_some(())
+    };
+    until(SOON, "what is there", || is_told("scaling_changed 1 1"));
+    let token = solo.file("data/api.token").display().to_string();
+    world.unsplit(&format!("drain --api {api} --token-file {token}")).ok();
+    until(SOON, "there is nobody left to work", || is_told("scaling_changed 0 1"));
+
+    let failing = world.spawn_words(&[&follow[..], &["sh -c 'exit 9'"]].concat());
+    until(SOON, "a hook that fails is told of", || failing.err().contains("sh: exit code 9").then_some(()));
+    world.unsplit("events --hook true").refused(2, &["--follow"]);
+    world.unsplit(&format!("--api {api} events -f --hook ''")).refused(2, &["is no command"]);
+}

@@ -150,9 +150,9 @@ impl Node {
     }
 
     /// `POST /api/v1/devnet/cuts`.
-    pub(crate) fn cut(&self, token: Option<&str>) -> Answer {
-        let body = br#"{"inbound":["n1"],"outbound":["n1"],"ttl_ms":60000}"#;
-        let request = Request { method: "POST", path: "devnet/cuts", token, content: "application/json", body };
+    pub(crate) fn cut(&self, body: &str, token: Option<&str>) -> Answer {
+        let (content, body) = ("application/json", body.as_bytes());
+        let request = Request { method: "POST", path: "devnet/cuts", token, content, body };
         http::send(&self.api, &request).expect("an answer")
     }
 }

@@ -14,6 +14,8 @@ use crate::{
     world::World,
 };
 
+const CUT: &str = r#"{"inbound":["n1"],"outbound":["n1"],"ttl_ms":60000}"#;
+
 /// Hands in bytes that must be refused: with this status, this code, and a way to mend it.
 #[track_caller]
 fn check(node: &Node, bytes: &[u8], status: u16, code: &str) {
@@ -86,16 +88,16 @@ fn faults_need_the_token_and_a_chain_that_is_called_a_devnet() {
     let world = World::shared("cuts");
     let devnet = Devnet::up(&world, 4);
     let node = devnet.row("n0").node();
-    assert_eq!(node.cut(None).status, 401);
-    assert_eq!(node.cut(Some("wrong")).status, 401);
-    assert_eq!(node.cut(Some(&node.token)).status, 201);
+    assert_eq!(node.cut(CUT, None).status, 401);
+    assert_eq!(node.cut(CUT, Some("wrong")).status, 401);
+    assert_eq!(node.cut(CUT, Some(&node.token)).status, 201);
     devnet.run("down").ok();
 
     let solo = Solo::write(&world, "real", "unsplit-test");
     let _process = solo.start();
     let node = solo.node();
     for token in [None, Some("wrong"), Some(node.token.as_str())] {
-        assert_eq!(node.cut(token).status, 404, "{token:?}");
+        assert_eq!(node.cut(CUT, token).status, 404, "{token:?}");
     }
 }
 

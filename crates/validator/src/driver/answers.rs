@@ -46,6 +46,7 @@ where
             Request::Tasks { query, reply } => drop(reply.send(self.list_tasks(&query))),
             Request::Node { name, reply } => drop(reply.send(self.show_node(&name))),
             Request::Drain { drained, reply } => drop(reply.send(self.set_drained(drained))),
+            Request::Recover { name, reply } => drop(reply.send(self.name_for_recovery(&name))),
             Request::Balance { reply } => drop(reply.send(self.balance())),
             Request::Afflict { affliction, reply } => drop(reply.send(self.afflict(affliction))),
             Request::Cure { reply } => drop(reply.send(self.cure())),

@@ -53,6 +53,8 @@ where
                 Status::Active | Status::Trial { .. } => None,
             },
             diverged: standing.diverged,
+            supervisor_asked_ms: self.supervisor_asked_ms(index, now),
+            recovery_wanted: self.parts.desk.wish(index).map(|wish| wish.reason),
             risk: Some(self.risk.score(index, Moment(state.lease_time().0))),
             advice: self.risk.advice(index, Moment(state.lease_time().0)).map(show_advice),
         })

@@ -109,7 +109,7 @@ where
     }
 
     /// What this validator thinks is wrong with another.
-    fn opinion(&self, index: usize, now: SystemTime) -> Option<(Reason, Evidence)> {
+    pub(super) fn opinion(&self, index: usize, now: SystemTime) -> Option<(Reason, Evidence)> {
         let sight = &self.peers[index].sight;
         let silent = sight.heard.map_or(Duration::MAX, |heard| since(now, heard));
         let silent_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);

@@ -81,13 +81,7 @@ impl Folder {
     }
 
     pub(super) fn key(&self) -> Result<PrivateKey, StartError> {
-        let text = secret(&self.key_file)?;
-        text.parse::<ledger::Hash>().ok().and_then(|bytes| private_key(bytes.0)).ok_or_else(|| {
-            StartError::Config(format!(
-                "{} must hold one line of 64 hex digits; restore it from your backup",
-                self.key_file.display()
-            ))
-        })
+        key(&self.key_file)
     }
 
     pub(super) fn token(&self) -> Result<String, StartError> {
@@ -177,6 +171,16 @@ fn lock(root: &Path) -> Result<File, StartError> {
     let noted = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
     noted.map_err(|problem| StartError::Failed(format!("{}: {problem}", path.display())))?;
     Ok(file)
+}
+
+/// Reads a signing key.
+pub(super) fn key(path: &Path) -> Result<PrivateKey, StartError> {
+    secret(path)?.parse::<ledger::Hash>().ok().and_then(|bytes| private_key(bytes.0)).ok_or_else(|| {
+        StartError::Config(format!(
+            "{} must hold one line of 64 hex digits; restore it from your backup",
+            path.display()
+        ))
+    })
 }
 
 /// Reads a one-line secret that nobody but its owner may read.

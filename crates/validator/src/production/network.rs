@@ -1,0 +1,115 @@
+//! This machine's sockets: who may connect, from where, and how much they may say.
+//!
+//! Validators and supervisors are on one network. Supervisors dial and are not dialled: to the engine they are secondary
+//! peers, and the only channel they have is that of orders.
+
+use super::StartError;
+use crate::{
+    blocker::UNEXPLAINED_FOR,
+    driver::CLOCK_SKEW_MAX,
+    roster::Roster,
+    validator::{self, message_bytes_max},
+};
+use commonware_cryptography::{
+    ChaCha20Poly1305,
+    ed25519::{PrivateKey, PublicKey},
+};
+use commonware_p2p::{Address, AddressableManager as _, AddressableTrackedPeers, Ingress, authenticated::lookup};
+use commonware_runtime::{Quota, Supervisor as _};
+use commonware_stream::{
+    cups::{self, Cups},
+    sake::{self, Sake},
+};
+use commonware_utils::{NZU32, NZUsize, ordered::Map};
+use ledger::Genesis;
+use std::{
+    net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    time::Duration,
+};
+
+use super::steady::Steady;
+use crate::config;
+
+/// How the two ends of a connection make sure of each other.
+type Handshake = Cups<Sake<PrivateKey>, ChaCha20Poly1305>;
+
+/// The network, before channels are registered, and who decides about its peers.
+pub(super) type Opened = (lookup::Network<Steady, Handshake>, lookup::Oracle<PublicKey>);
+
+/// Opens the network for the holder of `key`, who listens at `listen`.
+pub(super) fn open(
+    context: &Steady,
+    key: PrivateKey,
+    listen: SocketAddr,
+    genesis: &Genesis,
+    roster: &Roster,
+    config: &config::Network,
+) -> Result<Opened, StartError> {
+    let members = roster.members();
+    let primary =
+        members.iter().map(|member| Ok((member.key.clone(), dialled(&member.entry.name, &member.entry.address)?)));
+    let secondary = roster.supervisors().map(|(supervisor, index)| {
+        let entry = &members[index].entry;
+        let from = entry.supervisor.as_ref().map_or("", |supervisor| supervisor.address.as_str());
+        Ok((supervisor.clone(), dialling(&entry.name, from)?))
+    });
+    let peers = AddressableTrackedPeers::new(
+        Map::from_iter_dedup(primary.collect::<Result<Vec<_>, StartError>>()?),
+        Map::from_iter_dedup(secondary.collect::<Result<Vec<_>, StartError>>()?),
+    );
+    let handshake = Cups::<_, ChaCha20Poly1305>::new(
+        Sake {
+            signer: key,
+            // Peers whose clocks are further ahead of ours cannot connect.
+            synchrony_bound: CLOCK_SKEW_MAX,
+            max_handshake_age: Duration::from_secs(10),
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    );
+    let mut settings = lookup::Config::local(
+        handshake,
+        &validator::namespace(genesis),
+        listen,
+        NZUsize!(members.len() + roster.supervisors().count()),
+        message_bytes_max(members.len()),
+        NZUsize!(1_024),
+    );
+    settings.allow_private_ips = config.allow_private_ips;
+    settings.peer_connection_cooldown = config.reconnect_cooldown;
+    settings.dial_frequency = config.reconnect_cooldown / 2;
+    settings.dial_timeout = Duration::from_secs(5);
+    settings.tracked_peer_sets = NZUsize!(1);
+    settings.block_duration = UNEXPLAINED_FOR;
+    // A devnet's validators all come from one address and all come back at once.
+    settings.allowed_handshake_rate_per_ip = Quota::per_second(NZU32!(64));
+    let (network, mut oracle) = lookup::Network::new(context.child("network"), settings);
+    oracle.track(0, peers);
+    Ok((network, oracle))
+}
+
+/// Where to dial a validator and which address its connections come from.
+fn dialled(name: &str, text: &str) -> Result<Address, StartError> {
+    let resolved = text.to_socket_addrs().ok().and_then(|mut found| found.next());
+    let resolved = resolved.ok_or_else(|| unresolved(&format!("address {text} of {name}"), "ip:port"))?;
+    let egress = SocketAddr::new(egress(resolved.ip()), resolved.port());
+    Ok(Address::Asymmetric { ingress: Ingress::Socket(resolved), egress })
+}
+
+/// Which address the connections of a supervisor come from. It has no port, as nobody dials it.
+fn dialling(name: &str, host: &str) -> Result<Address, StartError> {
+    const NO_PORT: u16 = 1;
+    let resolved = (host, NO_PORT).to_socket_addrs().ok().and_then(|mut found| found.next());
+    let resolved =
+        resolved.ok_or_else(|| unresolved(&format!("address {host} of the supervisor of {name}"), "an ip"))?;
+    Ok(Address::Symmetric(SocketAddr::new(egress(resolved.ip()), NO_PORT)))
+}
+
+/// Whatever loopback address somebody listens on, its own connections leave from 127.0.0.1.
+fn egress(ip: IpAddr) -> IpAddr {
+    if ip.is_loopback() { [127, 0, 0, 1].into() } else { ip }
+}
+
+fn unresolved(what: &str, form: &str) -> StartError {
+    StartError::Config(format!("genesis: the {what} cannot be resolved; write it as {form}"))
+}
