@@ -1,8 +1,8 @@
 //! What a validator hands to its API, and what it is asked in return.
 
 use crate::{
-    AccountView, Affliction, BalanceView, BlockView, Cut, CutRequest, EventLog, NodeView, RecoveryView, Snapshot,
-    TaskState, TaskView, Tasks, TransactionStatus,
+    AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, EventLog, NodeView, RecoveryView,
+    Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -84,6 +84,18 @@ pub enum Request {
     Drain {
         /// Which of the two.
         drained: bool,
+        /// The transaction that says so, or why there is none.
+        reply: oneshot::Sender<Result<TransactionStatus, Refusal>>,
+    },
+    /// Say which programs and models may run.
+    Certified {
+        /// As of the newest finalized block.
+        reply: oneshot::Sender<CertifiedView>,
+    },
+    /// Propose which programs and models may run.
+    Certify {
+        /// The whole list.
+        proposed: Releases,
         /// The transaction that says so, or why there is none.
         reply: oneshot::Sender<Result<TransactionStatus, Refusal>>,
     },

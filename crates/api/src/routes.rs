@@ -25,6 +25,7 @@ use axum::{
     middleware::{from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
 };
+use serde::de::DeserializeOwned;
 use std::{
     future::Future,
     sync::{Arc, LazyLock},
@@ -132,6 +133,7 @@ fn everywhere() -> OpenApiRouter<Arc<Window>> {
         .routes(routes!(nodes::drain))
         .routes(routes!(nodes::undrain))
         .routes(routes!(nodes::recover))
+        .routes(routes!(nodes::certified, nodes::certify))
         .routes(routes!(nodes::balance))
         .routes(routes!(block))
         .routes(routes!(account))
@@ -290,6 +292,20 @@ fn not_found(code: &str, detail: String) -> Problem {
 
 fn too_large(detail: String) -> Problem {
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail, "send less at once")
+}
+
+/// The JSON document that is the body, of so many bytes at most.
+async fn document<T: DeserializeOwned>(
+    window: &Window,
+    request: axum::extract::Request,
+    bytes_max: usize,
+) -> Result<T, Problem> {
+    let content = content_of(request.headers());
+    if content != "application/json" {
+        return Err(wrong_content(&content, "application/json"));
+    }
+    let body = window.body(request, bytes_max).await?;
+    serde_json::from_slice(&body).map_err(|error| bad_json(&error))
 }
 
 fn bad_json(error: &serde_json::Error) -> Problem {

@@ -169,6 +169,15 @@ pub fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(bytes);
 }
 
+/// Reads what is written as one byte, and in one way only.
+pub(crate) fn read_flag(r: &mut Reader<'_>, what: &'static str) -> Result<bool, DecodeError> {
+    match u8::read(r)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        got => Err(DecodeError::Tag { what, got }),
+    }
+}
+
 macro_rules! integers {
     ($($integer:ty),*) => {$(
         impl Encode for $integer {

@@ -10,7 +10,10 @@ use crate::{
 };
 use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// The version of the genesis format.
 pub const VERSION: u16 = 1;
@@ -89,6 +92,12 @@ pub struct Certified {
 }
 
 impl Certified {
+    /// The same in ascending order, each once: the order in which a list was written means nothing.
+    pub fn canonical(&self) -> Self {
+        let canonical = |hashes: &[Hash]| hashes.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        Self { programs: canonical(&self.programs), models: canonical(&self.models) }
+    }
+
     /// Whether nothing is certified, so that everything may run.
     pub const fn is_empty(&self) -> bool {
         self.programs.is_empty() && self.models.is_empty()
@@ -383,12 +392,7 @@ impl Encode for Genesis {
         balances.sort_by_key(|balance| balance.account);
         balances.into_iter().for_each(|balance| balance.write(out));
         self.tasks.write(out);
-        for hashes in [&self.certified.programs, &self.certified.models] {
-            codec::write_count(hashes.len(), out);
-            let mut hashes = hashes.clone();
-            hashes.sort_unstable();
-            hashes.iter().for_each(|hash| hash.write(out));
-        }
+        self.certified.canonical().write(out);
     }
 }
 

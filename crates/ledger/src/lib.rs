@@ -11,6 +11,7 @@
 pub mod block;
 pub mod codec;
 pub mod genesis;
+pub mod releases;
 pub mod reputation;
 pub mod state;
 pub mod tasks;
@@ -24,6 +25,7 @@ mod digest;
 pub use block::Block;
 pub use codec::{Decode, DecodeError, Encode, Reader};
 pub use genesis::{Certified, Genesis, GenesisBalance, GenesisError, GenesisSupervisor, GenesisValidator, TaskLimits};
+pub use releases::Certification;
 pub use reputation::Reputation;
 pub use state::{Account, BalanceStatistics, BlockError, Share, State, StateError, TransactionError, Validator};
 pub use tasks::{

@@ -1,8 +1,8 @@
 //! What is true after the blocks so far?
 //!
 //! The state is a tree of entries and the tip it belongs to. The root of the tree commits to the chain id, the hash of
-//! the genesis, the Byzantine budget, every account, every validator, every task, what validators say of each other, and
-//! lease time. Height, digest and timestamp of the last block are *not* in the root: the digest names a block that holds
+//! the genesis, the Byzantine budget, every account, every validator, every task, what validators say of each other, what
+//! may run, and lease time. Height, digest and timestamp of the last block are *not* in the root: the digest names a block that holds
 //! the other two, so whoever restores a state compares them with that block. The root itself is in the block that
 //! follows, as its `parent_state_root`.
 //!
@@ -18,7 +18,8 @@
 use crate::{
     block::{self, Block},
     codec::{self, Decode, DecodeError, Encode, Reader},
-    genesis::{self, Genesis, GenesisValidator, TaskLimits},
+    genesis::{self, Certified, Genesis, GenesisValidator, TaskLimits},
+    releases::{self, Certification},
     reputation::Outcome,
     tasks::{
         self, Lease, Now, Task, TaskCounts, Tasks,
@@ -358,6 +359,9 @@ pub enum TransactionError {
     /// It is already as was asked.
     #[error("the validator is not drained")]
     NotDrained,
+    /// It is already as was asked.
+    #[error("the validator proposes these releases already, or they are certified")]
+    CertifiedAlready,
     /// Not signed by the account.
     #[error("the signature is not one of account {account} over this transaction")]
     Signature {
@@ -406,6 +410,7 @@ impl TransactionError {
             | Self::AliveOfNoUse { .. }
             | Self::DrainedAlready { .. }
             | Self::NotDrained
+            | Self::CertifiedAlready
             | Self::Signature { .. } => false,
         }
     }
@@ -574,6 +579,7 @@ fn genesis_tree(genesis: &Genesis, parameters: &Parameters) -> Tree {
     for validator in &genesis.validators {
         tree.insert(&key(VALIDATOR, &validator.key), &ValidatorEntry::from(validator).encode());
     }
+    releases::begin(&mut tree, &genesis.certified);
     for entry in &genesis.balances {
         put(&mut tree, &entry.account, Account { balance: entry.amount, nonce: Nonce(0) });
     }
@@ -653,6 +659,21 @@ impl State {
     pub fn validators(&self) -> Vec<Validator> {
         let entries = self.tree.prefix(&[VALIDATOR]);
         entries.map(|(key, value)| stored::<ValidatorEntry>(value).of(id_of(key))).collect()
+    }
+
+    /// Which programs and models may run.
+    pub fn certification(&self) -> Certification {
+        releases::certification(&self.tree)
+    }
+
+    /// What else validators propose to certify, in the order of their keys.
+    pub fn certified_proposals(&self) -> Vec<(NodeId, Certified)> {
+        releases::proposals(&self.tree).collect()
+    }
+
+    /// The number that the next such proposal of a validator carries.
+    pub fn next_certified_sequence(&self, node: &NodeId) -> Sequence {
+        releases::next_sequence(&self.tree, node)
     }
 
     /// What the chain knows of a task; nothing if there is none, or it was forgotten.
@@ -867,7 +888,8 @@ impl State {
             | Kind::Withdraw { .. }
             | Kind::Alive { .. }
             | Kind::Drain { .. }
-            | Kind::Undrain { .. } => self.word(tx),
+            | Kind::Undrain { .. }
+            | Kind::Certify { .. } => self.word(tx),
         }
     }
 
@@ -896,6 +918,11 @@ impl State {
             Kind::Undrain { sequence } => {
                 verdicts.check_drain(sender, false, *sequence)?;
                 Ok(Effect::Drain(false))
+            }
+            Kind::Certify { certified, sequence } => {
+                verdicts.check_validator(sender)?;
+                releases::check(&self.tree, &sender, certified, *sequence)?;
+                Ok(Effect::Certify(certified))
             }
             Kind::Transfer { .. }
             | Kind::SubmitTask(_)
@@ -936,6 +963,7 @@ impl State {
             Effect::Withdraw(node) => verdicts.withdraw(tree, (node, sender)),
             Effect::Alive => verdicts.alive(tree, sender, now),
             Effect::Drain(is_drain) => verdicts.drain(tree, sender, is_drain, now),
+            Effect::Certify(certified) => releases::propose(tree, sender, certified, verdicts.nodes().len(), next),
         }
     }
 
@@ -1026,6 +1054,7 @@ enum Effect<'a> {
     Withdraw(NodeId),
     Alive,
     Drain(bool),
+    Certify(&'a Certified),
 }
 
 /// A decoded block keeps to bytes and count already; one that was just built may not.
@@ -1118,6 +1147,7 @@ impl Restored {
             _ => {
                 let of_tasks = self.tasks.restore(entry, key, value);
                 let taken = of_tasks.or_else(|| self.verdicts.restore(entry, key, value));
+                let taken = taken.or_else(|| releases::restore(entry, key, value));
                 taken.unwrap_or(Err(StateError::Key { entry }))?;
             }
         }

@@ -7,6 +7,7 @@
 use crate::{
     codec::{self, Decode, DecodeError, Encode, Reader},
     digest,
+    genesis::Certified,
     tasks::order::{self, Claim, Output, Submission},
     types::{
         Amount, ChainId, Executor, Height, NodeId, Nonce, PublicKey, Region, Sequence, Signature, TaskId, TxId,
@@ -49,6 +50,7 @@ const WITHDRAW: u8 = 7;
 const ALIVE: u8 = 8;
 const DRAIN: u8 = 9;
 const UNDRAIN: u8 = 10;
+const CERTIFY: u8 = 11;
 
 /// One signed order of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +142,13 @@ pub enum Kind {
         /// How many words of this sender about that came before.
         sequence: Sequence,
     },
+    /// A validator proposes what may run from now on.
+    Certify {
+        /// The whole list.
+        certified: Certified,
+        /// How many proposals of this sender came before.
+        sequence: Sequence,
+    },
 }
 
 /// What a transaction of a validator speaks about. Only the last word about a thing counts, so whoever keeps transactions
@@ -160,6 +169,11 @@ pub enum Slot {
     },
     /// Whether a validator takes tasks.
     Drain {
+        /// Which one.
+        node: NodeId,
+    },
+    /// What a validator proposes to certify.
+    Certify {
         /// Which one.
         node: NodeId,
     },
@@ -259,7 +273,8 @@ impl Kind {
             | Self::Withdraw { .. }
             | Self::Alive { .. }
             | Self::Drain { .. }
-            | Self::Undrain { .. } => 100,
+            | Self::Undrain { .. }
+            | Self::Certify { .. } => 100,
         }
     }
 
@@ -277,6 +292,7 @@ impl Kind {
             Self::Alive { .. } => "alive",
             Self::Drain { .. } => "drain",
             Self::Undrain { .. } => "undrain",
+            Self::Certify { .. } => "certify",
         }
     }
 
@@ -292,7 +308,8 @@ impl Kind {
             | Self::Withdraw { .. }
             | Self::Alive { .. }
             | Self::Drain { .. }
-            | Self::Undrain { .. } => false,
+            | Self::Undrain { .. }
+            | Self::Certify { .. } => false,
         }
     }
 
@@ -305,6 +322,7 @@ impl Kind {
             }
             Self::Alive { .. } => Some(Slot::Alive { node: sender }),
             Self::Drain { .. } | Self::Undrain { .. } => Some(Slot::Drain { node: sender }),
+            Self::Certify { .. } => Some(Slot::Certify { node: sender }),
             Self::Transfer { .. }
             | Self::SubmitTask(_)
             | Self::CancelTask { .. }
@@ -327,7 +345,8 @@ impl Kind {
             | Self::Withdraw { .. }
             | Self::Alive { .. }
             | Self::Drain { .. }
-            | Self::Undrain { .. } => None,
+            | Self::Undrain { .. }
+            | Self::Certify { .. } => None,
         }
     }
 
@@ -342,6 +361,7 @@ impl Kind {
             Self::Suspect { .. } => 1 + 32 + 1 + 4 + 8,
             Self::Withdraw { .. } => 1 + 32 + 8,
             Self::Alive { .. } | Self::Drain { .. } | Self::Undrain { .. } => 1 + 8,
+            Self::Certify { certified, .. } => 1 + 4 + 4 + 32 * (certified.programs.len() + certified.models.len()) + 8,
         }
     }
 }
@@ -401,6 +421,11 @@ impl Encode for Kind {
                 UNDRAIN.write(out);
                 sequence.write(out);
             }
+            Self::Certify { certified, sequence } => {
+                CERTIFY.write(out);
+                certified.write(out);
+                sequence.write(out);
+            }
         }
     }
 }
@@ -424,6 +449,7 @@ impl Decode for Kind {
             ALIVE => Ok(Self::Alive { verdict: VerdictNumber::read(r)? }),
             DRAIN => Ok(Self::Drain { sequence: Sequence::read(r)? }),
             UNDRAIN => Ok(Self::Undrain { sequence: Sequence::read(r)? }),
+            CERTIFY => Ok(Self::Certify { certified: Certified::read(r)?, sequence: Sequence::read(r)? }),
             got => Err(DecodeError::Tag { what: "transaction kind", got }),
         }
     }
@@ -511,6 +537,10 @@ mod tests {
             Kind::Alive { verdict: VerdictNumber(6) },
             Kind::Drain { sequence: Sequence(7) },
             Kind::Undrain { sequence: Sequence(8) },
+            Kind::Certify {
+                certified: Certified { programs: vec![Hash([1; 32]); 2], models: vec![Hash([2; 32])] },
+                sequence: Sequence(9),
+            },
         ]
     }
 
@@ -547,7 +577,7 @@ mod tests {
         let slots: Vec<_> = kinds().iter().filter_map(|kind| kind.slot(me)).collect();
         let statement = Slot::Statement { accuser: me, accused: other };
         let (alive, drain) = (Slot::Alive { node: me }, Slot::Drain { node: me });
-        assert_eq!(slots, [statement, statement, alive, drain, drain]);
+        assert_eq!(slots, [statement, statement, alive, drain, drain, Slot::Certify { node: me }]);
         let withdrawal = Kind::Withdraw { node: me, sequence: Sequence(0) };
         assert_eq!(withdrawal.slot(other), Some(Slot::Statement { accuser: other, accused: me }));
     }

@@ -232,7 +232,7 @@ impl Verdicts {
         }
     }
 
-    fn check_validator(&self, account: NodeId) -> Result<&Record, TransactionError> {
+    pub(crate) fn check_validator(&self, account: NodeId) -> Result<&Record, TransactionError> {
         self.records.get(&account).map(|record| &**record).ok_or(TransactionError::NotAValidator { account })
     }
 }
@@ -502,7 +502,7 @@ impl Verdicts {
     }
 }
 
-fn check_sequence(expected: Sequence, got: Sequence) -> Result<(), TransactionError> {
+pub(crate) fn check_sequence(expected: Sequence, got: Sequence) -> Result<(), TransactionError> {
     match got.cmp(&expected) {
         std::cmp::Ordering::Less => Err(TransactionError::SequenceTooLow { expected, got }),
         std::cmp::Ordering::Equal => Ok(()),

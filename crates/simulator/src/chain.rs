@@ -200,7 +200,8 @@ fn check_sum(world: &World, chain: &Chain, blocks: &[&Block], accuse: &mut impl 
                 | ledger::Kind::Withdraw { .. }
                 | ledger::Kind::Alive { .. }
                 | ledger::Kind::Drain { .. }
-                | ledger::Kind::Undrain { .. } => continue,
+                | ledger::Kind::Undrain { .. }
+                | ledger::Kind::Certify { .. } => continue,
             };
             let sender = accounts.entry(transaction.account).or_default();
             if sender.1 != transaction.nonce.0 {

@@ -177,7 +177,8 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
                 | Kind::Withdraw { .. }
                 | Kind::Alive { .. }
                 | Kind::Drain { .. }
-                | Kind::Undrain { .. } => {}
+                | Kind::Undrain { .. }
+                | Kind::Certify { .. } => {}
                 Kind::SubmitTask(submission) => self.submit(block, transaction, submission),
                 Kind::CancelTask { id } => self.cancel(block, transaction.account, id.as_str()),
                 Kind::CompleteTask { claim, output } => {

@@ -65,7 +65,8 @@ impl Court {
                 | Kind::DeclineTask { .. }
                 | Kind::RenewLease { .. }
                 | Kind::Drain { .. }
-                | Kind::Undrain { .. } => {}
+                | Kind::Undrain { .. }
+                | Kind::Certify { .. } => {}
             }
         }
         spoke

@@ -117,6 +117,11 @@ pub(crate) enum Verb {
     Drain,
     /// Have a drained validator take tasks again. Needs its token.
     Undrain,
+    /// Which programs and models supervisors may start, and what validators propose instead.
+    Certified,
+    /// Have the validator propose which programs and models supervisors may start; a quorum decides. Needs its token.
+    #[command(after_long_help = CERTIFY_HELP)]
+    Certify(Certify),
     /// Tasks: work that the validators do.
     #[command(subcommand)]
     Tasks(Tasks),
@@ -156,6 +161,21 @@ pub(crate) enum Verb {
     },
     /// The version of this program.
     Version,
+}
+
+/// `unsplit certify`.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Certify {
+    /// A build of this program, or its SHA-256; at most two.
+    #[arg(long = "program", value_name = "FILE|SHA256")]
+    pub(crate) programs: Vec<String>,
+    /// A model, or its SHA-256; at most two.
+    #[arg(long = "model", value_name = "FILE|SHA256")]
+    pub(crate) models: Vec<String>,
+    /// Nothing: anything may run.
+    #[arg(long, conflicts_with_all = ["programs", "models"])]
+    pub(crate) any: bool,
 }
 
 /// `unsplit demo`.
@@ -717,6 +737,10 @@ fn parse_seed(text: &str) -> Result<u64, String> {
     };
     parsed.map_err(|_| "write 42 or 0x2a".into())
 }
+
+const CERTIFY_HELP: &str = "\
+This is the whole list, not an addition to it. A release is rolled out in three steps: certify it beside the one that runs, \
+replace the program on one machine after another, certify it alone. Each is final when n - f validators propose the same.";
 
 const EVENTS_HELP: &str = "\
 A hook finds what the JSON of the event says in its environment: UNSPLIT_EVENT is the kind, and each field has its own name, as \

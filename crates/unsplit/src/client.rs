@@ -3,8 +3,9 @@
 use std::{error::Error as _, path::Path, time::Duration};
 
 use api::{
-    AccountView, Affliction, BalanceView, BlockView, Cut, CutRequest, Healed, NodeView, Nodes, Problem, RecoveryView,
-    Snapshot, Status, Submitted, SubmittedTask, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, Why,
+    AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, NodeView, Nodes, Problem,
+    RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask, TaskSubmissions, TaskView, Tasks, TasksProblem,
+    TransactionStatus, Why,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -121,6 +122,16 @@ impl Client {
     /// Has the validator want another restarted by its supervisor.
     pub(crate) async fn recover(&self, node: &str) -> Result<RecoveryView, Trouble> {
         self.send(self.request(Method::POST, &format!("nodes/{node}/recovery"))).await
+    }
+
+    /// Which programs and models supervisors may start.
+    pub(crate) async fn certified(&self) -> Result<CertifiedView, Trouble> {
+        self.get("certified").await
+    }
+
+    /// Has the validator propose another list.
+    pub(crate) async fn certify(&self, proposed: &Releases) -> Result<TransactionStatus, Trouble> {
+        self.send(self.request(Method::POST, "certified").json(proposed)).await
     }
 
     pub(crate) async fn block(&self, at: &str) -> Result<BlockView, Trouble> {

@@ -24,7 +24,7 @@ impl Hook {
     /// When it is no command.
     pub(crate) fn parse(command: &str) -> Result<Self, Failure> {
         let mut words = shlex::split(command).unwrap_or_default().into_iter();
-        let program = words.next().ok_or_else(|| {
+        let program = words.next().filter(|program| !program.is_empty()).ok_or_else(|| {
             let help = "write a program and its arguments, for example --hook '/usr/local/bin/page --team nodes'";
             Failure::usage(format!("--hook {command:?} is no command"), help)
         })?;
@@ -68,7 +68,7 @@ mod tests {
             (hook.program.as_str(), hook.arguments.as_slice()),
             ("page", &["--text", "a b", "$HOME"].map(String::from)[..])
         );
-        for wrong in ["", "  ", "page 'open"] {
+        for wrong in ["", "  ", "''", "page 'open"] {
             assert!(Hook::parse(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -32,6 +32,7 @@ mod keys;
 mod node;
 mod nodes;
 mod output;
+mod releases;
 mod signals;
 mod sim;
 mod status;
@@ -98,6 +99,8 @@ async fn run_client(
         Verb::Drain => nodes::drain(true, global, output).await,
         Verb::Undrain => nodes::drain(false, global, output).await,
         Verb::Recover { node, .. } => nodes::recover(&node.unwrap_or_default(), global, output).await,
+        Verb::Certified => releases::show(global, output).await,
+        Verb::Certify(verb) => releases::certify(&verb, global, output).await,
         Verb::Tasks(verb) => tasks::run(verb, global, output).await,
         Verb::Events(verb) => events::run(&verb, global, output).await,
         Verb::Tx(verb) => tx::run(verb, global, output).await,

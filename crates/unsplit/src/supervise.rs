@@ -52,13 +52,13 @@ use self::{
     clock::{Clock, millis},
     event::{Change, Event},
     hooks::Hooks,
-    integrity::{Certified, Files},
+    integrity::{Certified, Files, from_chain},
     lines::Sink,
-    looks::{LOOK_MAX, Running, look, next},
+    looks::{LOOK_MAX, Look, Running, look, next},
     opening::{bounds, misfit, seed, take_lock, take_up},
     orders::commanded,
     record::{Before, Record},
-    watch::{Limits, Seen, Watch},
+    watch::{Limits, Watch},
 };
 use crate::{
     cli::{Global, Supervise},
@@ -114,7 +114,8 @@ struct Supervisor<'a> {
     is_failed: bool,
     /// Why it is down.
     reason: Option<String>,
-    certified: Certified,
+    /// What the chain certifies, as far as it is known here.
+    chain_certified: ledger::Certified,
     hooks: Hooks,
     sink: Sink,
     history: VecDeque<Event>,
@@ -125,7 +126,7 @@ struct Supervisor<'a> {
 enum Happening {
     Asked(Exit),
     Ended(Result<ExitStatus, Failure>),
-    Looked(Option<Seen>),
+    Looked(Look),
     StartDue,
     Ordered,
     /// By more than f validators; nothing if no more commands can come.
@@ -138,16 +139,18 @@ impl<'a> Supervisor<'a> {
         let config = config::load(&verb.config)?;
         check_genesis(&config)?;
         let genesis = read_genesis(&config.genesis)?;
-        let certified = Certified::new(genesis.certified, &verb.certified)?;
         let hooks = Hooks::new(verb.hook.as_deref(), verb.webhook.as_deref(), output)?;
         let seed = seed()?;
         let mut recovery = Recovery::new(bounds(verb), 1, seed).map_err(|error| misfit(&error))?;
         let lock = take_lock(&config)?;
         let before = Record::load(&config.data_dir.join("supervisor.json"))?;
         let known_ms = if let Before::Known(record) = &before { record.clock_ms } else { 0 };
+        let newer =
+            if let Before::Known(record) = &before { record.certified.as_ref().and_then(from_chain) } else { None };
+        let chain_certified = newer.unwrap_or(genesis.certified);
         let clock = Clock::after(known_ms, now_ms());
         let (history, is_failed) = take_up(&mut recovery, before, &clock, output);
-        if certified.is_empty() {
+        if Certified::new(&chain_certified, &verb.certified)?.is_empty() {
             output.talk("no hash is certified: name those that may run with --certified SHA256");
         }
         let commands = validator::receive_orders(&config)?;
@@ -161,7 +164,7 @@ impl<'a> Supervisor<'a> {
             clock,
             signals: Signals::listen(),
             commands,
-            certified,
+            chain_certified,
             orders: signal(SignalKind::user_defined1()).expect("signals can be listened for"),
             recovery,
             crashes: crashes::Crashes::new(crashes::Config::default(), seed).map_err(|error| misfit(&error))?,
@@ -292,7 +295,7 @@ impl<'a> Supervisor<'a> {
             program: devnet::program(),
             models: self.verb.models.clone(),
             data_dir: self.config.data_dir.clone(),
-            certified: self.certified.clone(),
+            certified: Certified::new(&self.chain_certified, &self.verb.certified)?,
         };
         let began = Instant::now();
         let verifying = tokio::task::spawn_blocking(move || files.verify());

@@ -6,6 +6,7 @@
 mod answers;
 mod nodes;
 mod orders;
+mod releases;
 mod start;
 mod tasks;
 mod verdicts;

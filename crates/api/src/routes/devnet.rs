@@ -1,6 +1,6 @@
 //! Faults on purpose. The guard lets nobody here unless the chain is a devnet and the caller has the token.
 
-use super::{Window, bad_json, content_of, not_found, number, wrong_content};
+use super::{Window, document, not_found, number};
 use crate::{
     Affliction, Cut, CutRequest, Cuts, Healed, Problem, Request,
     openapi::{Commanded, Written},
@@ -11,7 +11,7 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -55,7 +55,7 @@ pub(super) async fn afflict(
     State(window): State<Arc<Window>>,
     request: axum::extract::Request,
 ) -> Result<Response, Problem> {
-    let affliction: Affliction = fault(&window, request).await?;
+    let affliction: Affliction = document(&window, request, BODY_BYTES_MAX).await?;
     check_ttl(affliction.ttl_ms)?;
     let affliction = window.ask(|reply| Request::Afflict { affliction, reply }).await??;
     Ok((StatusCode::CREATED, Json(affliction)).into_response())
@@ -108,16 +108,6 @@ fn answer(healed: usize) -> Healed {
     Healed { schema: "unsplit.healed/1".to_string(), healed }
 }
 
-/// The fault that the body describes.
-async fn fault<T: DeserializeOwned>(window: &Window, request: axum::extract::Request) -> Result<T, Problem> {
-    let content = content_of(request.headers());
-    if content != "application/json" {
-        return Err(wrong_content(&content, "application/json"));
-    }
-    let body = window.body(request, BODY_BYTES_MAX).await?;
-    serde_json::from_slice(&body).map_err(|error| bad_json(&error))
-}
-
 fn check_ttl(ttl_ms: u64) -> Result<(), Problem> {
     if (1..=TTL_MS_MAX).contains(&ttl_ms) {
         return Ok(());
@@ -126,7 +116,7 @@ fn check_ttl(ttl_ms: u64) -> Result<(), Problem> {
 }
 
 async fn cut_request(window: &Window, request: axum::extract::Request) -> Result<CutRequest, Problem> {
-    let request: CutRequest = fault(window, request).await?;
+    let request: CutRequest = document(window, request, BODY_BYTES_MAX).await?;
     check_ttl(request.ttl_ms)?;
     if request.inbound.is_empty() && request.outbound.is_empty() {
         return Err(invalid("empty_cut", "the cut names no peer".to_string()));

@@ -1,10 +1,10 @@
 //! Who validates, how they are, and how the work is spread over them.
 
-use super::Window;
+use super::{Window, document};
 use crate::{
-    BalanceView, NodeView, Nodes, Problem, RecoveryView, Request, TransactionStatus,
+    BalanceView, CertifiedView, NodeView, Nodes, Problem, RecoveryView, Releases, Request, TransactionStatus,
     guard::Writer,
-    openapi::{Asked, Commanded, Found, Shown},
+    openapi::{Asked, Commanded, Found, Shown, Written},
 };
 use axum::{
     Json,
@@ -13,6 +13,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use std::sync::Arc;
+
+/// Four hashes, with room for spaces.
+const BODY_BYTES_MAX: usize = 4 * 1024;
 
 /// Every validator, as this one sees it.
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "state", operation_id = "nodes", responses(
@@ -70,6 +73,30 @@ pub(super) async fn recover(
 ) -> Result<Response, Problem> {
     let recovery = window.ask(|reply| Request::Recover { name, reply }).await??;
     Ok((StatusCode::ACCEPTED, Json(recovery)).into_response())
+}
+
+/// Which programs and models supervisors may start.
+#[utoipa::path(get, path = "/api/v1/certified", tag = "state", operation_id = "certified", responses(
+    (status = 200, description = "As of the newest finalized block.", body = CertifiedView), Asked
+))]
+pub(super) async fn certified(State(window): State<Arc<Window>>) -> Result<Json<CertifiedView>, Problem> {
+    Ok(Json(window.ask(|reply| Request::Certified { reply }).await?))
+}
+
+/// Has this validator propose which programs and models supervisors may start; a quorum decides.
+#[utoipa::path(post, path = "/api/v1/certified", tag = "operation",
+    security(("token" = [])),
+    request_body = Releases,
+    responses((status = 202, description = "It waits to become final.", body = TransactionStatus), Written)
+)]
+pub(super) async fn certify(
+    _: Writer,
+    State(window): State<Arc<Window>>,
+    request: axum::extract::Request,
+) -> Result<Response, Problem> {
+    let proposed = document(&window, request, BODY_BYTES_MAX).await?;
+    let status = window.ask(|reply| Request::Certify { proposed, reply }).await??;
+    Ok((StatusCode::ACCEPTED, Json(status)).into_response())
 }
 
 /// How the work is spread, and how much capacity it asks for.

@@ -152,6 +152,42 @@ pub struct NodeView {
     pub advice: Option<String>,
 }
 
+/// Programs and models by their SHA-256, hex, of at most two releases. What the list is empty of may be any.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Releases {
+    /// Builds of this program.
+    pub programs: Vec<String>,
+    /// Models.
+    pub models: Vec<String>,
+}
+
+/// `GET /api/v1/certified`: what supervisors may start, by agreement of a quorum.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct CertifiedView {
+    /// `unsplit.certified/1`.
+    pub schema: String,
+    /// The height this was read at.
+    pub height: u64,
+    /// What may run.
+    pub certified: Releases,
+    /// The block that decided it; 0 for the genesis.
+    pub since_height: u64,
+    /// What validators propose instead.
+    pub proposals: Vec<ProposalView>,
+    /// How many validators have to propose the same.
+    pub needed: u64,
+}
+
+/// What one validator proposes to certify.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct ProposalView {
+    /// Its name.
+    pub node: String,
+    /// The whole list.
+    pub proposed: Releases,
+}
+
 /// Answer of `POST /api/v1/nodes/{name}/recovery`.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct RecoveryView {

@@ -688,6 +688,17 @@ async fn a_restart_is_wanted_with_a_token_only() {
 }
 
 #[tokio::test]
+async fn releases_are_proposed_with_a_token_and_as_a_whole_list() {
+    let world = World::new().await;
+    let route = "POST /api/v1/certified";
+    world.ask(route, "", b"").await.expect_problem(401, "unauthorized");
+    let reply = world.write(route, "application/json", br#"{"programs":["ab"]}"#).await;
+    assert_eq!((reply.status, &reply.json()["id"]), (202, &serde_json::json!("ab")));
+    world.write(route, "text/plain", b"ab").await.expect_problem(415, "wrong_content");
+    world.write(route, "application/json", br#"{"program":["ab"]}"#).await.expect_problem(400, "bad_json");
+}
+
+#[tokio::test]
 async fn an_ailment_says_how_and_for_how_long() {
     let world = World::with("devnet-x", Node::Answers, Limits::default()).await;
     for (body, status, code) in [

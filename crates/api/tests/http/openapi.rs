@@ -2,20 +2,21 @@
 
 use crate::world::World;
 use api::{
-    AccountView, Affliction, AilmentView, BalanceView, BlockView, ChangeView, Content, Cut, CutRequest, Cuts, Duty,
-    Event, EventKind, Finality, Healed, Illness, LinkView, LoadView, Missed, Missing, NodeRow, NodeView, Nodes,
-    Problem, Snapshot, Standing, Status, Submission, Submitted, SubmittedTask, SuspicionView, TaskCounts, TaskResult,
-    TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState, TransactionStatus, TransactionView,
-    Why,
+    AccountView, Affliction, AilmentView, BalanceView, BlockView, CertifiedView, ChangeView, Content, Cut, CutRequest,
+    Cuts, Duty, Event, EventKind, Finality, Healed, Illness, LinkView, LoadView, Missed, Missing, NodeRow, NodeView,
+    Nodes, Problem, ProposalView, RecoveryView, Releases, Snapshot, Standing, Status, Submission, Submitted,
+    SubmittedTask, SuspicionView, TaskCounts, TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem,
+    TransactionState, TransactionStatus, TransactionView, Why,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every address there is, with what may be done there.
-const ADDRESSES: [(&str, &[&str]); 24] = [
+const ADDRESSES: [(&str, &[&str]); 25] = [
     ("/api/v1/accounts/{id}", &["get"]),
     ("/api/v1/balance", &["get"]),
     ("/api/v1/blocks/{at}", &["get"]),
+    ("/api/v1/certified", &["get", "post"]),
     ("/api/v1/devnet/ailments", &["delete", "post"]),
     ("/api/v1/devnet/cuts", &["delete", "get", "post"]),
     ("/api/v1/devnet/cuts/{id}", &["delete"]),
@@ -297,6 +298,8 @@ fn full_node(node: NodeRow) -> NodeView {
         dwell_ms: Some(1),
         risk: Some(1),
         advice: Some(text()),
+        supervisor_asked_ms: Some(1),
+        recovery_wanted: Some(text()),
         ..NodeView::default()
     }
 }
@@ -335,6 +338,10 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
             values([BalanceView::default(), full])
         }),
         ("BlockView", values([BlockView { transactions: vec![transaction.clone()], ..BlockView::default() }])),
+        ("CertifiedView", {
+            let full = CertifiedView { proposals: vec![ProposalView::default()], ..CertifiedView::default() };
+            values([CertifiedView::default(), full])
+        }),
         ("ChangeView", values(full_node(NodeRow::default()).changes)),
         ("Content", values([Content::of(b"text"), Content::of(b"\xff")])),
         ("Cut", values([Cut::default(), cut.clone()])),
@@ -354,6 +361,12 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("NodeView", values([NodeView::default(), full_node(snapshot.nodes[0].clone())])),
         ("Nodes", values([Nodes { nodes: snapshot.nodes.clone(), ..Nodes::default() }])),
         ("Problem", values([Problem::default()])),
+        ("ProposalView", values([ProposalView::default()])),
+        (
+            "RecoveryView",
+            values([RecoveryView::default(), RecoveryView { supervisor_asked_ms: Some(1), ..Default::default() }]),
+        ),
+        ("Releases", values([Releases { programs: vec![text()], models: vec![text()] }])),
         ("Snapshot", values([Snapshot::default(), snapshot.clone()])),
         ("Standing", values([Standing::Active, Standing::Unresponsive, Standing::Trial])),
         ("Status", values([Status::default(), snapshot.status])),

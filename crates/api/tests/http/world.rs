@@ -1,9 +1,9 @@
 //! A server on a real socket, a small validator behind it, and a client that writes requests out in full.
 
 use api::{
-    AccountView, Backend, BalanceView, BlockAt, BlockView, Cut, EventKind, EventLog, Limits, NodeRow, NodeView,
-    Problem, RecoveryView, Refusal, RefusalClass, Request, Settings, Snapshot, TaskView, Tasks, TransactionState,
-    TransactionStatus, serve,
+    AccountView, Backend, BalanceView, BlockAt, BlockView, CertifiedView, Cut, EventKind, EventLog, Limits, NodeRow,
+    NodeView, Problem, RecoveryView, Refusal, RefusalClass, Request, Settings, Snapshot, TaskView, Tasks,
+    TransactionState, TransactionStatus, serve,
 };
 use serde_json::Value;
 use std::{
@@ -234,6 +234,11 @@ fn answer(request: Request, transactions: &mut BTreeMap<[u8; 32], TransactionSta
             // The first letter tells the two apart.
             let id = if drained { "d" } else { "u" };
             drop(reply.send(Ok(TransactionStatus { id: id.into(), ..TransactionStatus::default() })));
+        }
+        Request::Certified { reply } => drop(reply.send(CertifiedView::default())),
+        Request::Certify { proposed, reply } => {
+            let id = proposed.programs.concat();
+            drop(reply.send(Ok(TransactionStatus { id, ..TransactionStatus::default() })));
         }
         Request::Recover { name, reply } => {
             drop(reply.send(Ok(RecoveryView { node: name, ..RecoveryView::default() })));

@@ -185,8 +185,36 @@ fn the_formats_are_what_they_were() {
         [genesis([100, 50, 0]).hash(), state.root(), state.digest(), block.transactions[0].id().0, block.digest()];
     assert_eq!(
         seen.map(|hash| hash.to_string()[..16].to_owned()),
-        ["1d0ef7921c01b895", "64fda68ca44e7c1a", "b2bc3ea3779c3d17", "7160d395db6ae137", "637914e31562156a"]
+        ["ea3d75109011dc95", "9de00e0c02d5399e", "872a9a59f2d4c101", "7160d395db6ae137", "51fd017069fb7298"]
     );
+}
+
+#[test]
+fn a_quorum_of_validators_certifies_a_release_and_a_checkpoint_keeps_it() {
+    let mut state = state();
+    let release = Certified { programs: vec![Hash([3; 32])], models: Vec::new() };
+    let propose = |seed: u8, state: &State| {
+        let sequence = state.next_certified_sequence(&public(seed));
+        let kind = Kind::Certify { certified: release.clone(), sequence };
+        Transaction::sign(&secret(seed), chain(), Nonce(0), Height(100), kind)
+    };
+    let stranger = propose(9, &state);
+    let refused = TransactionError::NotAValidator { account: public(9) };
+    assert_eq!(state.check(&stranger, Height(1)), Err(refused));
+    for seed in [1, 2] {
+        let block = block_on(&state, vec![propose(seed, &state)]);
+        assert_eq!(apply(&mut state, &block), Ok(()));
+    }
+    let twice = propose(1, &state);
+    assert_eq!(state.check(&twice, Height(3)), Err(TransactionError::CertifiedAlready));
+    assert!(state.certification().certified.is_empty());
+    assert_eq!(state.certified_proposals().len(), 2);
+    let block = block_on(&state, vec![propose(4, &state)]);
+    assert_eq!(apply(&mut state, &block), Ok(()));
+    assert_eq!((state.certification().certified, state.certification().since), (release, Height(3)));
+    let (height, digest, timestamp) = (state.height(), state.digest(), state.timestamp());
+    let restored = State::from_entries(&chain(), height, digest, timestamp, state.entries()).expect("own entries");
+    assert_eq!((restored.root(), restored.certification()), (state.root(), state.certification()));
 }
 
 // Transactions: each rule from both sides.

@@ -1196,7 +1196,7 @@ fn a_lease_of_who_is_no_validator_is_refused() {
 /// The formats are stable: whoever means to change one raises its version, and then this value.
 #[test]
 fn the_format_of_a_state_with_tasks_is_what_it_was() {
-    assert_eq!(eventful().state.root().to_string()[..16], *"6fe18cf5fd1ef3a6");
+    assert_eq!(eventful().state.root().to_string()[..16], *"fbb6e793fba08521");
 }
 
 proptest! {

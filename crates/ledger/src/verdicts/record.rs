@@ -1,8 +1,8 @@
 //! How does a validator stand, and how did it come to that?
 
-use super::statement::{Reason, read_flag};
+use super::statement::Reason;
 use crate::{
-    codec::{self, Decode, DecodeError, Encode, Reader},
+    codec::{self, Decode, DecodeError, Encode, Reader, read_flag},
     genesis,
     types::{Height, NodeId, Sequence, Timestamp, VerdictNumber},
 };

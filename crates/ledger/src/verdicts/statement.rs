@@ -1,7 +1,7 @@
 //! What does one validator say about another, and how long does it count?
 
 use crate::{
-    codec::{Decode, DecodeError, Encode, Reader},
+    codec::{Decode, DecodeError, Encode, Reader, read_flag},
     types::{Height, NodeId, Sequence, Timestamp},
 };
 
@@ -110,15 +110,6 @@ pub(crate) fn most_frequent(reasons: &[Reason]) -> Option<Reason> {
     // The last of equal maxima is taken, so they are looked at in reverse.
     let present = Reason::ALL.into_iter().rev().filter(|reason| count(reason) > 0);
     present.max_by_key(count)
-}
-
-/// Reads what is written as one byte, and in one way only.
-pub(crate) fn read_flag(r: &mut Reader<'_>, what: &'static str) -> Result<bool, DecodeError> {
-    match u8::read(r)? {
-        0 => Ok(false),
-        1 => Ok(true),
-        got => Err(DecodeError::Tag { what, got }),
-    }
 }
 
 impl Encode for Reason {

@@ -8,13 +8,17 @@ use super::{
     ME, Supervisor,
     clock::millis,
     event::{Change, Event},
+    integrity::from_chain,
+    looks::Look,
     watch::{Condition, Seen},
 };
 use crate::failure::{Exit, Failure};
 
 impl Supervisor<'_> {
-    /// Takes in one look; nothing if the validator did not answer.
-    pub(super) async fn looked(&mut self, seen: Option<Seen>) -> Result<Option<Exit>, Failure> {
+    /// Takes in one look.
+    pub(super) async fn looked(&mut self, look: Look) -> Result<Option<Exit>, Failure> {
+        let Look { seen, certified } = look;
+        self.chain_certified = certified.as_ref().and_then(from_chain).unwrap_or_else(|| self.chain_certified.clone());
         let now_ms = self.clock.now_ms();
         let Some(running) = self.running.as_mut() else { return Ok(None) };
         match running.watch.look(now_ms, seen) {

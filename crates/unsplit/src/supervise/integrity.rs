@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use api::Releases;
 use ledger::Hash;
 
 use crate::{failure::Failure, files::sha256};
@@ -18,15 +19,27 @@ pub(super) struct Certified {
 
 impl Certified {
     /// What the chain certifies, and what the operator certifies for this host: 64 hex digits each, in either case.
-    pub(super) fn new(chain: ledger::Certified, own: &[String]) -> Result<Self, Failure> {
+    pub(super) fn new(chain: &ledger::Certified, own: &[String]) -> Result<Self, Failure> {
         let own = own.iter().map(|hash| parse(hash)).collect::<Result<Vec<Hash>, Failure>>()?;
-        let with = |chain: Vec<Hash>| [chain, own.clone()].concat();
-        Ok(Self { programs: with(chain.programs), models: with(chain.models) })
+        let with = |chain: &[Hash]| [chain, &own].concat();
+        Ok(Self { programs: with(&chain.programs), models: with(&chain.models) })
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.programs.is_empty() && self.models.is_empty()
     }
+}
+
+/// What the chain certifies, as its validator says it; nothing if that makes no sense.
+pub(super) fn from_chain(releases: &Releases) -> Option<ledger::Certified> {
+    let hashes = |texts: &[String]| texts.iter().map(|text| text.parse().ok()).collect::<Option<Vec<Hash>>>();
+    Some(ledger::Certified { programs: hashes(&releases.programs)?, models: hashes(&releases.models)? })
+}
+
+/// The same as it is written down.
+pub(super) fn to_chain(certified: &ledger::Certified) -> Releases {
+    let texts = |hashes: &[Hash]| hashes.iter().map(Hash::to_string).collect();
+    Releases { programs: texts(&certified.programs), models: texts(&certified.models) }
 }
 
 fn parse(hash: &str) -> Result<Hash, Failure> {
@@ -56,7 +69,7 @@ impl Files {
         if checked == 0 {
             return Ok("the store can be read; no hash is certified, so none was compared".into());
         }
-        Ok(format!("the store can be read; {} certified", crate::output::counted(checked, "hash")))
+        Ok(format!("the store can be read; {} certified", crate::output::counted(checked, "file")))
     }
 }
 
@@ -120,7 +133,7 @@ mod tests {
             program: folder.join("program"),
             models: models.iter().map(|model| folder.join(model)).collect(),
             data_dir: folder.to_owned(),
-            certified: Certified::new(ledger::Certified::default(), &certified).expect("hashes"),
+            certified: Certified::new(&ledger::Certified::default(), &certified).expect("hashes"),
         }
     }
 
@@ -152,14 +165,14 @@ mod tests {
         let abc: Hash = ABC.parse().expect("a hash");
         let verify = |programs: &[Hash], models: &[Hash]| {
             let chain = ledger::Certified { programs: programs.to_vec(), models: models.to_vec() };
-            let certified = Certified::new(chain, &[]).expect("no hash of our own");
+            let certified = Certified::new(&chain, &[]).expect("no hash of our own");
             Files { certified, ..files(&folder, &[], &["model"]) }.verify()
         };
-        assert!(verify(&[abc], &[]).expect("no model is certified").ends_with("; 1 hash certified"));
+        assert!(verify(&[abc], &[]).expect("no model is certified").ends_with("; 1 file certified"));
         let failure = verify(&[abc], &[abc]).expect_err("another model");
         assert!(failure.message.contains("model has SHA-256"), "{}", failure.message);
         let abd = sha256(&folder.join("model")).expect("our own file");
-        assert!(verify(&[abc], &[abd]).expect("both are certified").ends_with("; 2 hashes certified"));
+        assert!(verify(&[abc], &[abd]).expect("both are certified").ends_with("; 2 files certified"));
         assert_eq!(verify(&[abd], &[abd]).expect_err("a model in the place of the program").exit, Exit::Refused);
         fs::remove_dir_all(folder).expect("our own folder");
     }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use api::Releases;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -21,14 +22,26 @@ use crate::client::Client;
 /// Between two looks at the validator.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// Every so many looks, what the chain certifies is asked for too.
+const CERTIFIED_EVERY: u64 = 20;
+
 /// How long one look may take.
 pub(super) const LOOK_MAX: Duration = Duration::from_secs(2);
+
+/// What one look found.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Nothing if the validator did not answer.
+    pub(super) seen: Option<Seen>,
+    /// What the chain certifies, where that was asked for.
+    pub(super) certified: Option<Releases>,
+}
 
 /// A process and those who look at it.
 pub(super) struct Running {
     pub(super) process: Process,
     pub(super) watch: Watch,
-    pub(super) looks: mpsc::Receiver<Option<Seen>>,
+    pub(super) looks: mpsc::Receiver<Look>,
     pub(super) looking: JoinHandle<()>,
 }
 
@@ -51,13 +64,16 @@ pub(super) async fn next(running: Option<&mut Running>) -> Happening {
 
 /// Looks at the validator until nobody wants to know. Another process may listen at its address while ours does not, most of
 /// all when ours ends because of that; its answers are nobody's.
-pub(super) async fn look(client: Client, lock: PathBuf, pid: u32, told: mpsc::Sender<Option<Seen>>) {
+pub(super) async fn look(client: Client, lock: PathBuf, pid: u32, told: mpsc::Sender<Look>) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    for count in 0_u64.. {
         looks.tick().await;
         let snapshot = client.snapshot().await.ok().filter(|_| is_held_by(&lock, pid));
-        if told.send(snapshot.map(|snapshot| Seen::of(&snapshot))).await.is_err() {
+        let seen = snapshot.map(|snapshot| Seen::of(&snapshot));
+        let is_due = count.is_multiple_of(CERTIFIED_EVERY) && seen.is_some_and(|seen| seen.is_ready);
+        let certified = if is_due { client.certified().await.ok().map(|view| view.certified) } else { None };
+        if told.send(Look { seen, certified }).await.is_err() {
             return;
         }
     }

@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use api::Releases;
 use sentinel::recovery::{Attempt, By, Outcome, Stage, Step};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,9 @@ pub(super) struct Record {
     pub(super) next_attempt_ms: Option<u64>,
     /// The supervisor's clock when this was written: the wall's, unless that has stepped back.
     pub(super) clock_ms: u64,
+    /// What the chain certifies, as it was known last; absent until it was.
+    #[serde(default)]
+    pub(super) certified: Option<Releases>,
     /// The attempts that count, oldest first.
     pub(super) attempts: Vec<AttemptRecord>,
     /// The newest events, oldest first.

@@ -9,6 +9,7 @@ use super::{
     clock::millis,
     event::{Change, Event},
     evidence::{self, Evidence},
+    integrity::to_chain,
     record::{AttemptRecord, Record, remember},
 };
 use crate::testnet::now_ms;
@@ -92,6 +93,7 @@ impl Supervisor<'_> {
             cooldown_ms: config.cooldown_ms,
             next_attempt_ms: self.recovery.next_ms(ME, now_ms),
             clock_ms: now_ms,
+            certified: Some(to_chain(&self.chain_certified)),
             attempts: self.attempts().iter().map(AttemptRecord::from).collect(),
             history: self.history.clone(),
         }

@@ -390,5 +390,29 @@ fn only_a_certified_program_is_started() {
     assert_eq!(changes(&process, "started").len(), 0);
     let printed = Command::new("sha256sum").arg(env!("CARGO_BIN_EXE_unsplit")).output().expect("every system has it");
     let hash = String::from_utf8_lossy(&printed.stdout)[..64].to_owned();
-    let _process = supervised.start(&["--certified", &zeros, "--certified", &hash]);
+    let mut process = supervised.start(&["--certified", &zeros, "--certified", &hash]);
+
+    // What a quorum certifies holds without a flag, and the supervisor remembers it.
+    let certify = |name: &str| {
+        let row = supervised.devnet.row(name);
+        let access = format!("--api {} --token-file {}", row.api, row.token_file.display());
+        world.unsplit(&format!("certify --program {zeros} {access}")).ok();
+    };
+    let shown = || world.unsplit(&format!("certified --api {}", supervised.devnet.row("n0").api)).ok();
+    assert!(shown().contains("certified by the genesis file\n  any program"), "{}", shown());
+    certify("n0");
+    certify("n1");
+    until(SOON, "two proposals", || (shown().matches("3 validators have to propose").count() == 2).then_some(()));
+    certify("n2");
+    until(SOON, "a quorum", || {
+        let shown = shown();
+        (shown.contains("certified since block") && shown.contains(&format!("program {zeros}"))).then_some(())
+    });
+    until(SOON, "the supervisor knows", || (supervised.record()["certified"]["programs"][0] == zeros).then_some(()));
+    process.signal(Signal::TERM);
+    process.wait(SOON).expect("it ends");
+    let mut process = supervised.spawn(&[]);
+    let status = process.wait(SOON).expect("it refuses");
+    assert_eq!(status.code(), Some(5), "{}", process.err());
+    let _process = supervised.start(&["--certified", &hash]);
 }

@@ -46,6 +46,8 @@ where
             Request::Tasks { query, reply } => drop(reply.send(self.list_tasks(&query))),
             Request::Node { name, reply } => drop(reply.send(self.show_node(&name))),
             Request::Drain { drained, reply } => drop(reply.send(self.set_drained(drained))),
+            Request::Certified { reply } => drop(reply.send(self.show_certified())),
+            Request::Certify { proposed, reply } => drop(reply.send(self.certify(&proposed))),
             Request::Recover { name, reply } => drop(reply.send(self.name_for_recovery(&name))),
             Request::Balance { reply } => drop(reply.send(self.balance())),
             Request::Afflict { affliction, reply } => drop(reply.send(self.afflict(affliction))),
@@ -404,7 +406,7 @@ fn show_transaction(transaction: &Transaction, roster: &Roster) -> TransactionVi
             (view.node, view.reason) = (Some(roster.name_of(node)), Some(reason.name().into()));
         }
         Kind::Withdraw { node, .. } => view.node = Some(roster.name_of(node)),
-        Kind::Alive { .. } | Kind::Drain { .. } | Kind::Undrain { .. } => {
+        Kind::Alive { .. } | Kind::Drain { .. } | Kind::Undrain { .. } | Kind::Certify { .. } => {
             view.node = Some(roster.name_of(&transaction.account));
         }
         Kind::DeclineTask { .. } | Kind::RenewLease { .. } => {}
@@ -511,6 +513,7 @@ fn refusal(refused: &Refused) -> Refusal {
             }
             TransactionError::DrainedAlready { .. } => ("drained_already", Conflict, "there is nothing to do"),
             TransactionError::NotDrained => ("not_drained", Conflict, "there is nothing to do"),
+            TransactionError::CertifiedAlready => ("certified_already", Conflict, "there is nothing to do"),
         },
         Refused::Stale(_) => ("stale_lease", Conflict, "drop it: the lease is over"),
         Refused::OrderTaken => ("order_taken", Conflict, "wait until it is final"),

@@ -205,7 +205,8 @@ impl Model {
             | Kind::Withdraw { .. }
             | Kind::Alive { .. }
             | Kind::Drain { .. }
-            | Kind::Undrain { .. } => panic!("nobody says this here"),
+            | Kind::Undrain { .. }
+            | Kind::Certify { .. } => panic!("nobody says this here"),
             Kind::SubmitTask(submission) => {
                 let is_good = self.is_room(*who, submission)
                     && [ANNA, BERT].contains(who)
@@ -272,7 +273,8 @@ impl Model {
             | Kind::Withdraw { .. }
             | Kind::Alive { .. }
             | Kind::Drain { .. }
-            | Kind::Undrain { .. } => panic!("they claim nothing"),
+            | Kind::Undrain { .. }
+            | Kind::Certify { .. } => panic!("they claim nothing"),
         }
         self.suspects.remove(&who);
         true
