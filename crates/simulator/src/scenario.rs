@@ -3,7 +3,10 @@
 //! Files are in `scenarios/` at the top of the repository. A wrong file is refused with the line, or with the entry and
 //! what it should be.
 
-use crate::Checker;
+use crate::{
+    Checker,
+    machine::{Fate, Fuse, Point, Skew},
+};
 use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
@@ -40,6 +43,9 @@ const NODES_MAX: usize = 100;
 
 /// A crashed task gives its files back only when the runtime gets to it; nothing real restarts faster either.
 pub(crate) const DOWN_MIN: Duration = Duration::from_millis(300);
+
+/// No clock is further behind: there is no time before the epoch.
+const BEHIND_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// What is played.
 #[derive(Clone, Debug, Deserialize)]
@@ -152,8 +158,16 @@ pub struct Swarm {
 pub enum Kind {
     /// See [`Fault::Crash`].
     Crash,
+    /// See [`Fault::FailAt`]: a crash.
+    CrashAt,
     /// See [`Fault::Restart`].
     Restart,
+    /// See [`Fault::Stall`].
+    Stall,
+    /// See [`Fault::FailAt`]: a stall.
+    StallAt,
+    /// See [`Fault::WrongClock`].
+    WrongClock,
     /// See [`Fault::Partition`].
     Partition,
     /// See [`Fault::OneWay`].
@@ -205,6 +219,14 @@ struct Entry {
     loss: Option<f64>,
     #[serde(default, deserialize_with = "maybe_duration")]
     delay: Option<Duration>,
+    operation: Option<u64>,
+    block: Option<u64>,
+    #[serde(default)]
+    after: bool,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    ahead: Option<Duration>,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    behind: Option<Duration>,
 }
 
 /// What goes wrong. Nodes are counted from 0; without a `lasts` it stays so until it is mended.
@@ -216,6 +238,29 @@ pub enum Fault {
         nodes: Vec<usize>,
         /// For how long.
         lasts: Option<Duration>,
+    },
+    /// Nodes crash or stall, each at one of its operations; those that are down fail while they start.
+    FailAt {
+        /// Which.
+        nodes: Vec<usize>,
+        /// At which operation, and how.
+        fuse: Fuse,
+    },
+    /// Nodes stop as after SIGSTOP: nothing in them goes on, and nobody is told.
+    Stall {
+        /// Which.
+        nodes: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Nodes crash and come back with a wall clock that is off, until another fault of this kind or the healing.
+    WrongClock {
+        /// Which.
+        nodes: Vec<usize>,
+        /// How far off; [`Skew::None`] makes it right again.
+        skew: Skew,
+        /// How long they are down.
+        lasts: Duration,
     },
     /// Nodes that are down come back.
     Restart {
@@ -412,6 +457,8 @@ impl Scenario {
 impl Entry {
     fn read(self, count: usize) -> Result<Fault, String> {
         let (kind, lasts) = (self.kind, self.lasts);
+        let fuse = self.fuse();
+        let skew = self.skew();
         let named = |list: &[String], field: &str| match list.is_empty() {
             true => Err(format!("needs {field} = [\"n0\", ...]")),
             false => numbers(list, count),
@@ -426,6 +473,14 @@ impl Entry {
             Kind::Crash if lasts.is_none() => Fault::Crash { nodes: nodes()?, lasts },
             Kind::Crash => Fault::Crash { nodes: nodes()?, lasts: Some(down()?) },
             Kind::Restart => Fault::Restart { nodes: nodes()? },
+            Kind::CrashAt => {
+                Fault::FailAt { nodes: nodes()?, fuse: Fuse { fate: Fate::Crash, lasts: down()?, ..fuse? } }
+            }
+            Kind::StallAt => {
+                Fault::FailAt { nodes: nodes()?, fuse: Fuse { fate: Fate::Stall, lasts: down()?, ..fuse? } }
+            }
+            Kind::Stall => Fault::Stall { nodes: nodes()?, lasts },
+            Kind::WrongClock => Fault::WrongClock { nodes: nodes()?, skew: skew?, lasts: down()? },
             Kind::Partition => {
                 if self.groups.is_empty() {
                     return Err("needs groups = [[\"n0\"], ...]".into());
@@ -460,6 +515,29 @@ impl Entry {
             Kind::RotGuard => Fault::RotGuard { nodes: nodes()?, lasts: down()? },
             Kind::PowerLoss => Fault::PowerLoss,
         })
+    }
+
+    /// At which operation it fails, whichever way.
+    fn fuse(&self) -> Result<Fuse, String> {
+        let (point, number) = match (self.operation, self.block) {
+            (Some(number), None) => (Point::Operation, number),
+            (None, Some(number)) => (Point::Block, number),
+            (Some(_), Some(_)) | (None, None) => return Err("needs operation = 1 or block = 1".into()),
+        };
+        if number == 0 {
+            return Err("counts from 1".into());
+        }
+        Ok(Fuse { point, number, after: self.after, fate: Fate::Crash, lasts: DOWN_MIN })
+    }
+
+    fn skew(&self) -> Result<Skew, String> {
+        match (self.ahead, self.behind) {
+            (None, None) => Ok(Skew::None),
+            (Some(by), None) => Ok(Skew::Ahead(by)),
+            (None, Some(by)) if by <= BEHIND_MAX => Ok(Skew::Behind(by)),
+            (None, Some(by)) => Err(format!("behind ({by:?}) must be at most {BEHIND_MAX:?}")),
+            (Some(_), Some(_)) => Err("needs ahead or behind, not both".into()),
+        }
     }
 }
 
