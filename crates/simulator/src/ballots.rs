@@ -63,7 +63,14 @@ pub(crate) struct Ballots {
 
 impl Ballots {
     pub(crate) fn new(namespace: Vec<u8>, participants: Set<PublicKey>) -> Self {
-        Self { namespace, participants, seen: BTreeMap::new(), contradictions: Vec::new(), votes: 0, newest: BTreeMap::new() }
+        Self {
+            namespace,
+            participants,
+            seen: BTreeMap::new(),
+            contradictions: Vec::new(),
+            votes: 0,
+            newest: BTreeMap::new(),
+        }
     }
 
     /// How many votes were looked at.

@@ -46,6 +46,6 @@ mod work;
 mod world;
 
 pub use machine::{Fate, Fuse, Point, Skew};
-pub use report::{Checker, Report, TaskReport, Violation};
+pub use report::{Checker, Fall, Report, TaskReport, Violation};
 pub use scenario::{Fault, Kind, Links, Load, Scenario, ScenarioError, Swarm, scenarios};
 pub use sweep::{Failure, SweepReport, run, sweep};

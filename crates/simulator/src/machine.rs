@@ -6,8 +6,8 @@
 //! message that it sends. The network is not part of the machine.
 
 use commonware_runtime::{
-    Blob, BlobVersion, Clock, Error, Handle, IoBufs, IoBufsMut, Metrics, Name, ReadOptions, Spawner, Storage, Supervisor,
-    WriteOptions,
+    Blob, BlobVersion, Clock, Error, Handle, IoBufs, IoBufsMut, Metrics, Name, ReadOptions, Spawner, Storage,
+    Supervisor, WriteOptions,
     deterministic::Context,
     signal::Signal,
     telemetry::metrics::{Metric, Registered},
@@ -421,12 +421,7 @@ impl<B: Blob> Blob for HostedBlob<B> {
         self.inner.start_read_many(ranges, options).await
     }
 
-    async fn write_at(
-        &self,
-        offset: u64,
-        bufs: impl Into<IoBufs> + Send,
-        options: WriteOptions,
-    ) -> Result<(), Error> {
+    async fn write_at(&self, offset: u64, bufs: impl Into<IoBufs> + Send, options: WriteOptions) -> Result<(), Error> {
         self.machine.perform("write", &self.partition, self.inner.write_at(offset, bufs, options)).await
     }
 

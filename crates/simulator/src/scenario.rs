@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 24] = [
+const FILES: [&str; 30] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -33,6 +33,12 @@ const FILES: [&str; 24] = [
     include_str!("../../../scenarios/flapping.toml"),
     include_str!("../../../scenarios/rolling-restart.toml"),
     include_str!("../../../scenarios/watchers.toml"),
+    include_str!("../../../scenarios/stall.toml"),
+    include_str!("../../../scenarios/stall-short.toml"),
+    include_str!("../../../scenarios/stall-long.toml"),
+    include_str!("../../../scenarios/stall-leader.toml"),
+    include_str!("../../../scenarios/stall-beyond-f.toml"),
+    include_str!("../../../scenarios/wrong-clocks.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/canary.toml"),
@@ -628,6 +634,15 @@ mod tests {
         );
         check("[[fault]]\nat = \"10s\"\nkind = \"heal\"\n", "comes after the scenario has ended");
         check("[[fault]]\nat = \"1s\"\nkind = \"lose_guard\"\nnodes = [\"n1\"]\nfor = \"1ms\"\n", "must be at least");
+        check("[[fault]]\nat = \"1s\"\nkind = \"stall_at\"\nnodes = [\"n1\"]\nfor = \"1s\"\n", "needs operation");
+        check(
+            "[[fault]]\nat = \"1s\"\nkind = \"crash_at\"\nnodes = [\"n1\"]\nblock = 0\nfor = \"1s\"\n",
+            "counts from 1",
+        );
+        check(
+            "[[fault]]\nat = \"1s\"\nkind = \"wrong_clock\"\nnodes = [\"n1\"]\nahead = \"1s\"\nbehind = \"1s\"\nfor = \"1s\"\n",
+            "not both",
+        );
         check("[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n1\"], [\"n1\"]]\n", "n1 is in two groups");
     }
 }

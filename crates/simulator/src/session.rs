@@ -1,7 +1,7 @@
 //! The nodes, from power on to power off.
 
 use crate::{
-    Checker, Fault, TaskReport,
+    Checker, Fall, Fault, TaskReport,
     ballots::{Ballots, Round},
     book::Book,
     chain::{self, Chain},
@@ -85,6 +85,7 @@ pub(crate) struct Run {
     pub(crate) converged: Option<Duration>,
     pub(crate) finished: Option<Duration>,
     pub(crate) tasks: TaskReport,
+    pub(crate) falls: Vec<Fall>,
     pub(crate) audit: String,
     steps: VecDeque<Step>,
     topology: Topology,
@@ -121,14 +122,8 @@ enum Guard {
 impl Run {
     pub(crate) fn new(world: World) -> Self {
         let namespace = validator::validator::namespace(&world.genesis);
-        let slot = Slot {
-            up: true,
-            starts: 0,
-            changed: Duration::ZERO,
-            guard: Guard::Whole,
-            skew: Skew::None,
-            fuse: None,
-        };
+        let slot =
+            Slot { up: true, starts: 0, changed: Duration::ZERO, guard: Guard::Whole, skew: Skew::None, fuse: None };
         Self {
             book: Arc::default(),
             load: Arc::new(Mutex::new(Load::new(world.accounts.len()))),
@@ -139,6 +134,7 @@ impl Run {
             converged: None,
             finished: None,
             tasks: TaskReport::default(),
+            falls: Vec::new(),
             audit: String::new(),
             steps: world.plan.steps.clone(),
             topology: Topology::new(world.scenario.nodes, world.scenario.links.clone()),
@@ -331,7 +327,9 @@ impl<'a> Session<'a> {
 
     fn resume(&mut self, node: usize) {
         for index in self.of(node) {
-            let Some(running) = self.nodes[index].as_ref().filter(|running| running.machine.is_halted()) else { continue };
+            let Some(running) = self.nodes[index].as_ref().filter(|running| running.machine.is_halted()) else {
+                continue;
+            };
             running.machine.resume();
             self.run.slots[index].changed = self.run.now;
         }
@@ -817,7 +815,8 @@ impl<'a> Session<'a> {
             chain::check(&world, &chains, &self.run.load.lock(), &mut self.run.book.lock(), at_ms);
         if let Some(furthest) = chains.iter().max_by_key(|chain| chain.tip()) {
             let stale = self.run.book.lock().rejections().count() as u64;
-            let (report, wrong) = tally(&world, furthest.blocks());
+            let (report, falls, wrong) = tally(&world, furthest.blocks());
+            self.run.falls = falls;
             self.run.tasks = TaskReport { stale, lost, doubled, ..report };
             wrong.into_iter().for_each(|(checker, what)| self.run.accuse(checker, what));
             if self.run.tasks.verdicts > 0 {
@@ -848,13 +847,7 @@ impl<'a> Session<'a> {
     }
 }
 
-async fn watch_blocks(
-    context: Context,
-    name: String,
-    events: EventLog,
-    ledger: Arc<Ledger>,
-    book: Arc<Mutex<Book>>,
-) {
+async fn watch_blocks(context: Context, name: String, events: EventLog, ledger: Arc<Ledger>, book: Arc<Mutex<Book>>) {
     let mut subscription = events.subscribe_after(0);
     loop {
         // What was dropped before it was heard is found in the blocks at the end.
