@@ -26,9 +26,9 @@ fn start(world: &World, row: &Row, variables: &[(&str, &str)]) -> Process {
 
 /// By how many milliseconds a validator said last that its wall clock is ahead.
 fn told(process: &Process) -> i64 {
-    let lines = process.err();
-    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    lines.filter_map(|line| line["ahead_ms"].as_i64()).last().unwrap_or(0)
+    let log = process.err();
+    let mut lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.find_map(|line| line["ahead_ms"].as_i64()).unwrap_or(0)
 }
 
 /// Everybody stands well with everybody.
