@@ -7,7 +7,7 @@
 use commonware_codec::{Encode as _, Read as _, varint::UInt};
 use commonware_consensus::{
     simplex::types::{Certificate, Proposal, Vote},
-    types::Round,
+    types,
 };
 use commonware_cryptography::{
     Verifier as _,
@@ -20,6 +20,9 @@ use validator::{chain::Digest, scheme::Scheme};
 
 /// Views remembered. Ten minutes of the fastest network; a contradiction lies at most a restart apart.
 const VIEWS_MAX: usize = 16_384;
+
+/// Epoch and view.
+pub(crate) type Round = (u64, u64);
 
 /// The engine's name for a vote is its namespace's ending.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -50,20 +53,35 @@ struct Ballot {
 pub(crate) struct Ballots {
     namespace: Vec<u8>,
     participants: Set<PublicKey>,
-    seen: BTreeMap<(u64, u64), BTreeMap<(Participant, Kind), Ballot>>,
+    seen: BTreeMap<Round, BTreeMap<(Participant, Kind), Ballot>>,
     /// Contradictions, each in a sentence, until they are taken.
     contradictions: Vec<String>,
     votes: u64,
+    /// The newest view in which each voted to notarize or nullify.
+    newest: BTreeMap<Participant, Round>,
 }
 
 impl Ballots {
     pub(crate) fn new(namespace: Vec<u8>, participants: Set<PublicKey>) -> Self {
-        Self { namespace, participants, seen: BTreeMap::new(), contradictions: Vec::new(), votes: 0 }
+        Self {
+            namespace,
+            participants,
+            seen: BTreeMap::new(),
+            contradictions: Vec::new(),
+            votes: 0,
+            newest: BTreeMap::new(),
+        }
     }
 
     /// How many votes were looked at.
     pub(crate) const fn votes(&self) -> u64 {
         self.votes
+    }
+
+    /// The newest round in which `key` voted to notarize or nullify.
+    pub(crate) fn newest(&self, key: &PublicKey) -> Option<Round> {
+        let signer = self.participants.iter().position(|other| other == key)?;
+        self.newest.get(&Participant::from_usize(signer)).copied()
     }
 
     pub(crate) fn take_contradictions(&mut self) -> Vec<String> {
@@ -83,7 +101,11 @@ impl Ballots {
             Vote::Finalize(vote) => (vote.proposal.round, Kind::Finalize, vote.proposal.encode(), vote.attestation),
         };
         let signature = attestation.signature.get().cloned();
-        self.note(round, kind, attestation.signer, &Ballot { message: signed.to_vec(), signature });
+        let ballot = Ballot { message: signed.to_vec(), signature };
+        self.note(round, kind, attestation.signer, &ballot);
+        if kind != Kind::Finalize {
+            self.order(round, kind, attestation.signer, &ballot);
+        }
     }
 
     /// A message on the channel of certificates.
@@ -105,9 +127,9 @@ impl Ballots {
         }
     }
 
-    fn note(&mut self, round: Round, kind: Kind, signer: Participant, ballot: &Ballot) {
+    fn note(&mut self, round: types::Round, kind: Kind, signer: Participant, ballot: &Ballot) {
         self.votes += 1;
-        let round = (round.epoch().get(), round.view().get());
+        let round = numbers(round);
         let view = self.seen.entry(round).or_default();
         let rival = match kind {
             Kind::Notarize => None,
@@ -130,6 +152,17 @@ impl Ballots {
         }
     }
 
+    /// Votes to notarize or nullify never go back.
+    fn order(&mut self, round: types::Round, kind: Kind, signer: Participant, ballot: &Ballot) {
+        let round = numbers(round);
+        let newest = self.newest.get(&signer).copied().unwrap_or_default();
+        if round >= newest {
+            self.newest.insert(signer, round);
+        } else if self.is_good(signer, kind, ballot) {
+            self.contradictions.push(format!("{signer:?} voted in view {} after view {}", round.1, newest.1));
+        }
+    }
+
     fn is_good(&self, signer: Participant, kind: Kind, ballot: &Ballot) -> bool {
         let Some(key) = self.participants.iter().nth(usize::from(signer)) else { return false };
         ballot
@@ -139,7 +172,11 @@ impl Ballots {
     }
 }
 
-fn notarized<C>(kind: Kind, proposal: &Proposal<Digest>, certificate: C) -> (Round, Kind, Vec<u8>, C) {
+fn numbers(round: types::Round) -> Round {
+    (round.epoch().get(), round.view().get())
+}
+
+fn notarized<C>(kind: Kind, proposal: &Proposal<Digest>, certificate: C) -> (types::Round, Kind, Vec<u8>, C) {
     (proposal.round, kind, proposal.encode().to_vec(), certificate)
 }
 
@@ -169,8 +206,8 @@ mod tests {
         Proposal::new(round(), View::new(6), sha256::Digest([content; 32]))
     }
 
-    fn round() -> Round {
-        Round::new(Epoch::new(0), View::new(7))
+    fn round() -> types::Round {
+        types::Round::new(Epoch::new(0), View::new(7))
     }
 
     fn attest(kind: Kind, message: &[u8], by: u64) -> Attestation<Scheme> {

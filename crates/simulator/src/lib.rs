@@ -8,6 +8,7 @@
 //! - `plan`: which fault happens when, for this seed?
 //! - `world`: who takes part, and with which keys?
 //! - `session`: the nodes, from power on to power off
+//! - `machine`: does a node run, what time does its clock show, and at which operation does it fail?
 //! - `links`: who reaches whom?
 //! - `load`: clients that want their transfers to become final and their tasks to be done
 //! - `orders`: what do clients order?
@@ -30,6 +31,7 @@ mod book;
 mod chain;
 mod links;
 mod load;
+mod machine;
 mod orders;
 mod plan;
 mod report;
@@ -43,6 +45,7 @@ mod verdicts;
 mod work;
 mod world;
 
-pub use report::{Checker, Report, TaskReport, Violation};
+pub use machine::{Fate, Fuse, Point, Skew};
+pub use report::{Checker, Fall, Report, TaskReport, Violation};
 pub use scenario::{Fault, Kind, Links, Load, Scenario, ScenarioError, Swarm, scenarios};
 pub use sweep::{Failure, SweepReport, run, sweep};

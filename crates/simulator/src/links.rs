@@ -59,6 +59,9 @@ impl Topology {
                 }
                 Fault::Partition { .. } | Fault::OneWay { .. } | Fault::Loss { .. } | Fault::Delay { .. } => {}
                 Fault::Crash { .. }
+                | Fault::FailAt { .. }
+                | Fault::Stall { .. }
+                | Fault::WrongClock { .. }
                 | Fault::Restart { .. }
                 | Fault::Heal
                 | Fault::WipeJournal { .. }

@@ -2,6 +2,7 @@
 
 use crate::{
     Fault, Scenario, Swarm,
+    machine::{Fate, Fuse, Point, Skew},
     scenario::{DOWN_MIN, Kind},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
@@ -16,6 +17,14 @@ pub(crate) enum Action {
     Start(usize),
     /// A node that is down loses something.
     Lose(usize, Loss),
+    /// A node does not go on, if it is up.
+    Stall(usize),
+    /// It goes on.
+    Resume(usize),
+    /// A node fails at one of its operations from here on, or while it starts.
+    Arm(usize, Fuse),
+    /// The wall clock of a node that is down is so far off.
+    Set(usize, Skew),
     /// Fault number so and so, of the network or of workers, begins.
     Begin(usize, Fault),
     /// It ends.
@@ -94,6 +103,22 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         Fault::DamageGuard { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::GuardBits)),
         Fault::RotGuard { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::GuardBit)),
         Fault::Restart { nodes } => nodes.into_iter().for_each(|node| push(at, Action::Start(node))),
+        Fault::Stall { nodes, lasts } => {
+            for node in nodes {
+                push(at, Action::Stall(node));
+                if let Some(lasts) = lasts {
+                    push(at + lasts, Action::Resume(node));
+                }
+            }
+        }
+        Fault::FailAt { nodes, fuse } => nodes.into_iter().for_each(|node| push(at, Action::Arm(node, fuse))),
+        Fault::WrongClock { nodes, skew, lasts } => {
+            for node in nodes {
+                push(at, Action::Stop(node));
+                push(at, Action::Set(node, skew));
+                push(at + lasts, Action::Start(node));
+            }
+        }
         Fault::Heal => push(at, Action::Heal),
         Fault::PowerLoss => push(at, Action::PowerLoss),
         // They end by themselves.
@@ -187,6 +212,18 @@ impl Storm<'_> {
                 nodes.retain(|node| *node != about);
                 Fault::FalseAccuser { nodes, about, lasts }
             }
+            Kind::Stall => Fault::Stall { nodes: self.some(), lasts: Some(lasts) },
+            Kind::CrashAt | Kind::StallAt => {
+                let fate = if kind == Kind::CrashAt { Fate::Crash } else { Fate::Stall };
+                let (number, after) = (self.rng.random_range(1..=64), self.rng.random_bool(0.5));
+                let fuse = Fuse { point: Point::Operation, number, after, fate, lasts };
+                Fault::FailAt { nodes: vec![self.one()], fuse }
+            }
+            Kind::WrongClock => {
+                let by = self.time(Duration::from_millis(100), Duration::from_secs(3_600));
+                let skew = if self.rng.random_bool(0.5) { Skew::Ahead(by) } else { Skew::Behind(by) };
+                Fault::WrongClock { nodes: vec![*doomed.first()?], skew, lasts }
+            }
             Kind::Heal => Fault::Heal,
             Kind::PowerLoss => Fault::PowerLoss,
         })
@@ -243,6 +280,10 @@ impl std::fmt::Display for Step {
             Action::Lose(node, Loss::GuardBit) => write!(f, "n{node}: a bit rots in one copy of its vote guard"),
             Action::Begin(id, fault) => write!(f, "fault {id} begins: {fault:?}"),
             Action::End(id) => write!(f, "fault {id} ends"),
+            Action::Stall(node) => write!(f, "n{node} stops"),
+            Action::Resume(node) => write!(f, "n{node} goes on"),
+            Action::Arm(node, fuse) => write!(f, "n{node} is to fail: {fuse:?}"),
+            Action::Set(node, skew) => write!(f, "n{node}: its clock is off by {skew:?}"),
             Action::Heal => write!(f, "everything is healed"),
             Action::PowerLoss => write!(f, "all nodes lose power"),
         }

@@ -97,6 +97,8 @@ pub struct Report {
     pub finalized: u64,
     /// What became of the tasks.
     pub tasks: TaskReport,
+    /// Who was found unresponsive, in order.
+    pub falls: Vec<Fall>,
     /// Starts of nodes after their first.
     pub restarts: u64,
     /// Seconds without a new block between the healing and the first block after it.
@@ -111,6 +113,17 @@ pub struct Report {
     pub votes: u64,
     /// What was done, in order.
     pub steps: Vec<String>,
+}
+
+/// A validator was found unresponsive.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct Fall {
+    /// Its name.
+    pub node: String,
+    /// What for.
+    pub reason: String,
+    /// In which block.
+    pub height: u64,
 }
 
 /// What became of the tasks on the chain.

@@ -3,12 +3,15 @@
 //! Files are in `scenarios/` at the top of the repository. A wrong file is refused with the line, or with the entry and
 //! what it should be.
 
-use crate::Checker;
+use crate::{
+    Checker,
+    machine::{Fate, Fuse, Point, Skew},
+};
 use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 24] = [
+const FILES: [&str; 30] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -30,6 +33,12 @@ const FILES: [&str; 24] = [
     include_str!("../../../scenarios/flapping.toml"),
     include_str!("../../../scenarios/rolling-restart.toml"),
     include_str!("../../../scenarios/watchers.toml"),
+    include_str!("../../../scenarios/stall.toml"),
+    include_str!("../../../scenarios/stall-short.toml"),
+    include_str!("../../../scenarios/stall-long.toml"),
+    include_str!("../../../scenarios/stall-leader.toml"),
+    include_str!("../../../scenarios/stall-beyond-f.toml"),
+    include_str!("../../../scenarios/wrong-clocks.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/canary.toml"),
@@ -40,6 +49,9 @@ const NODES_MAX: usize = 100;
 
 /// A crashed task gives its files back only when the runtime gets to it; nothing real restarts faster either.
 pub(crate) const DOWN_MIN: Duration = Duration::from_millis(300);
+
+/// No clock is further behind: there is no time before the epoch.
+const BEHIND_MAX: Duration = Duration::from_secs(365 * 86_400);
 
 /// What is played.
 #[derive(Clone, Debug, Deserialize)]
@@ -152,8 +164,16 @@ pub struct Swarm {
 pub enum Kind {
     /// See [`Fault::Crash`].
     Crash,
+    /// See [`Fault::FailAt`]: a crash.
+    CrashAt,
     /// See [`Fault::Restart`].
     Restart,
+    /// See [`Fault::Stall`].
+    Stall,
+    /// See [`Fault::FailAt`]: a stall.
+    StallAt,
+    /// See [`Fault::WrongClock`].
+    WrongClock,
     /// See [`Fault::Partition`].
     Partition,
     /// See [`Fault::OneWay`].
@@ -205,6 +225,14 @@ struct Entry {
     loss: Option<f64>,
     #[serde(default, deserialize_with = "maybe_duration")]
     delay: Option<Duration>,
+    operation: Option<u64>,
+    block: Option<u64>,
+    #[serde(default)]
+    after: bool,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    ahead: Option<Duration>,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    behind: Option<Duration>,
 }
 
 /// What goes wrong. Nodes are counted from 0; without a `lasts` it stays so until it is mended.
@@ -216,6 +244,29 @@ pub enum Fault {
         nodes: Vec<usize>,
         /// For how long.
         lasts: Option<Duration>,
+    },
+    /// Nodes crash or stall, each at one of its operations; those that are down fail while they start.
+    FailAt {
+        /// Which.
+        nodes: Vec<usize>,
+        /// At which operation, and how.
+        fuse: Fuse,
+    },
+    /// Nodes stop as after SIGSTOP: nothing in them goes on, and nobody is told.
+    Stall {
+        /// Which.
+        nodes: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Nodes crash and come back with a wall clock that is off, until another fault of this kind or the healing.
+    WrongClock {
+        /// Which.
+        nodes: Vec<usize>,
+        /// How far off; [`Skew::None`] makes it right again.
+        skew: Skew,
+        /// How long they are down.
+        lasts: Duration,
     },
     /// Nodes that are down come back.
     Restart {
@@ -412,6 +463,8 @@ impl Scenario {
 impl Entry {
     fn read(self, count: usize) -> Result<Fault, String> {
         let (kind, lasts) = (self.kind, self.lasts);
+        let fuse = self.fuse();
+        let skew = self.skew();
         let named = |list: &[String], field: &str| match list.is_empty() {
             true => Err(format!("needs {field} = [\"n0\", ...]")),
             false => numbers(list, count),
@@ -426,6 +479,14 @@ impl Entry {
             Kind::Crash if lasts.is_none() => Fault::Crash { nodes: nodes()?, lasts },
             Kind::Crash => Fault::Crash { nodes: nodes()?, lasts: Some(down()?) },
             Kind::Restart => Fault::Restart { nodes: nodes()? },
+            Kind::CrashAt => {
+                Fault::FailAt { nodes: nodes()?, fuse: Fuse { fate: Fate::Crash, lasts: down()?, ..fuse? } }
+            }
+            Kind::StallAt => {
+                Fault::FailAt { nodes: nodes()?, fuse: Fuse { fate: Fate::Stall, lasts: down()?, ..fuse? } }
+            }
+            Kind::Stall => Fault::Stall { nodes: nodes()?, lasts },
+            Kind::WrongClock => Fault::WrongClock { nodes: nodes()?, skew: skew?, lasts: down()? },
             Kind::Partition => {
                 if self.groups.is_empty() {
                     return Err("needs groups = [[\"n0\"], ...]".into());
@@ -460,6 +521,29 @@ impl Entry {
             Kind::RotGuard => Fault::RotGuard { nodes: nodes()?, lasts: down()? },
             Kind::PowerLoss => Fault::PowerLoss,
         })
+    }
+
+    /// At which operation it fails, whichever way.
+    fn fuse(&self) -> Result<Fuse, String> {
+        let (point, number) = match (self.operation, self.block) {
+            (Some(number), None) => (Point::Operation, number),
+            (None, Some(number)) => (Point::Block, number),
+            (Some(_), Some(_)) | (None, None) => return Err("needs operation = 1 or block = 1".into()),
+        };
+        if number == 0 {
+            return Err("counts from 1".into());
+        }
+        Ok(Fuse { point, number, after: self.after, fate: Fate::Crash, lasts: DOWN_MIN })
+    }
+
+    fn skew(&self) -> Result<Skew, String> {
+        match (self.ahead, self.behind) {
+            (None, None) => Ok(Skew::None),
+            (Some(by), None) => Ok(Skew::Ahead(by)),
+            (None, Some(by)) if by <= BEHIND_MAX => Ok(Skew::Behind(by)),
+            (None, Some(by)) => Err(format!("behind ({by:?}) must be at most {BEHIND_MAX:?}")),
+            (Some(_), Some(_)) => Err("needs ahead or behind, not both".into()),
+        }
     }
 }
 
@@ -550,6 +634,15 @@ mod tests {
         );
         check("[[fault]]\nat = \"10s\"\nkind = \"heal\"\n", "comes after the scenario has ended");
         check("[[fault]]\nat = \"1s\"\nkind = \"lose_guard\"\nnodes = [\"n1\"]\nfor = \"1ms\"\n", "must be at least");
+        check("[[fault]]\nat = \"1s\"\nkind = \"stall_at\"\nnodes = [\"n1\"]\nfor = \"1s\"\n", "needs operation");
+        check(
+            "[[fault]]\nat = \"1s\"\nkind = \"crash_at\"\nnodes = [\"n1\"]\nblock = 0\nfor = \"1s\"\n",
+            "counts from 1",
+        );
+        check(
+            "[[fault]]\nat = \"1s\"\nkind = \"wrong_clock\"\nnodes = [\"n1\"]\nahead = \"1s\"\nbehind = \"1s\"\nfor = \"1s\"\n",
+            "not both",
+        );
         check("[[fault]]\nat = \"1s\"\nkind = \"partition\"\ngroups = [[\"n1\"], [\"n1\"]]\n", "n1 is in two groups");
     }
 }

@@ -1,12 +1,13 @@
 //! The nodes, from power on to power off.
 
 use crate::{
-    Checker, Fault, TaskReport,
-    ballots::Ballots,
+    Checker, Fall, Fault, TaskReport,
+    ballots::{Ballots, Round},
     book::Book,
     chain::{self, Chain},
     links::{Link, Topology},
     load::{self, Directory, Load},
+    machine::{Blown, Fate, Fuse, Hosted, Machine, Skew},
     plan::{Action, Loss, Step},
     scenario::DOWN_MIN,
     tally::tally,
@@ -23,13 +24,18 @@ use commonware_runtime::{
     deterministic::Context,
 };
 use commonware_utils::{NZUsize, Probability, sync::Mutex};
-use futures::FutureExt as _;
+use futures::{
+    FutureExt as _,
+    future::{Either, pending, select},
+};
 use std::{
     collections::{BTreeMap, VecDeque},
     num::NonZeroUsize,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::oneshot;
 use validator::{
     CHANNELS, Identity, Network, Node,
     chain::{Ledger, digest},
@@ -79,6 +85,7 @@ pub(crate) struct Run {
     pub(crate) converged: Option<Duration>,
     pub(crate) finished: Option<Duration>,
     pub(crate) tasks: TaskReport,
+    pub(crate) falls: Vec<Fall>,
     pub(crate) audit: String,
     steps: VecDeque<Step>,
     topology: Topology,
@@ -94,6 +101,10 @@ struct Slot {
     starts: u64,
     changed: Duration,
     guard: Guard,
+    /// How far its wall clock is off when it is up the next time.
+    skew: Skew,
+    /// What it is to fail at when it starts the next time.
+    fuse: Option<Fuse>,
 }
 
 /// What became of a vote guard.
@@ -111,7 +122,8 @@ enum Guard {
 impl Run {
     pub(crate) fn new(world: World) -> Self {
         let namespace = validator::validator::namespace(&world.genesis);
-        let slot = Slot { up: true, starts: 0, changed: Duration::ZERO, guard: Guard::Whole };
+        let slot =
+            Slot { up: true, starts: 0, changed: Duration::ZERO, guard: Guard::Whole, skew: Skew::None, fuse: None };
         Self {
             book: Arc::default(),
             load: Arc::new(Mutex::new(Load::new(world.accounts.len()))),
@@ -122,6 +134,7 @@ impl Run {
             converged: None,
             finished: None,
             tasks: TaskReport::default(),
+            falls: Vec::new(),
             audit: String::new(),
             steps: world.plan.steps.clone(),
             topology: Topology::new(world.scenario.nodes, world.scenario.links.clone()),
@@ -135,6 +148,11 @@ impl Run {
     /// Starts of nodes after their first.
     pub(crate) fn restarts(&self) -> u64 {
         self.slots.iter().map(|slot| slot.starts.saturating_sub(1)).sum()
+    }
+
+    fn schedule(&mut self, step: Step) {
+        let place = self.steps.partition_point(|other| other.at <= step.at);
+        self.steps.insert(place, step);
     }
 
     pub(crate) fn accuse(&self, checker: Checker, what: String) {
@@ -157,6 +175,9 @@ impl Run {
 
 struct Running {
     node: Node,
+    machine: Machine,
+    /// Everything that the node does is below this task.
+    process: Handle<()>,
     watcher: Handle<()>,
 }
 
@@ -238,8 +259,7 @@ impl<'a> Session<'a> {
 
     async fn take(&mut self, step: Step) -> End {
         if let Some(later) = self.too_early(&step.action) {
-            let at = self.run.steps.partition_point(|other| other.at <= later);
-            self.run.steps.insert(at, Step { at: later, ..step });
+            self.run.schedule(Step { at: later, ..step });
             return End::Done;
         }
         self.ask_why();
@@ -248,6 +268,14 @@ impl<'a> Session<'a> {
             Action::Stop(node) => self.stop(node),
             Action::Start(node) => self.start_node(node).await,
             Action::Lose(node, loss) => self.lose(node, loss).await,
+            Action::Stall(node) => self.machines(node).for_each(Machine::stop),
+            Action::Resume(node) => self.resume(node),
+            Action::Arm(node, fuse) => self.arm(node, fuse),
+            Action::Set(node, skew) => {
+                for index in self.of(node) {
+                    self.run.slots[index].skew = skew;
+                }
+            }
             Action::Begin(id, Fault::SlowWorker { nodes, .. }) => {
                 self.run.workshop.lock().begin(id, nodes, Pace::Slow);
             }
@@ -286,10 +314,52 @@ impl<'a> Session<'a> {
     fn afflict(&self, nodes: &[usize], affliction: &Affliction) {
         for index in nodes.iter().flat_map(|node| self.of(*node)) {
             let Some(Running { node, .. }) = &self.nodes[index] else { continue };
-            let (reply, _answer) = tokio::sync::oneshot::channel();
+            let (reply, _answer) = oneshot::channel();
             // One that cannot take it now, or ends, is not ill.
             let _ = node.requests.try_send(Request::Afflict { affliction: affliction.clone(), reply });
         }
+    }
+
+    /// The machines of a node that is up.
+    fn machines(&self, node: usize) -> impl Iterator<Item = &Machine> {
+        self.of(node).into_iter().filter_map(|index| self.nodes[index].as_ref()).map(|running| &running.machine)
+    }
+
+    fn resume(&mut self, node: usize) {
+        for index in self.of(node) {
+            let Some(running) = self.nodes[index].as_ref().filter(|running| running.machine.is_halted()) else {
+                continue;
+            };
+            running.machine.resume();
+            self.run.slots[index].changed = self.run.now;
+        }
+    }
+
+    fn arm(&mut self, node: usize, fuse: Fuse) {
+        for index in self.of(node) {
+            match &self.nodes[index] {
+                Some(running) => running.machine.arm(Some(fuse)),
+                // One that stalled while it starts would never be resumed: its session waits for it.
+                None => self.run.slots[index].fuse = Some(fuse).filter(|fuse| fuse.fate == Fate::Crash),
+            }
+        }
+    }
+
+    /// What follows from a fuse that blew.
+    fn fail(&mut self, index: usize, Blown { fuse, at }: &Blown) {
+        let instance = &self.run.world.instances[index];
+        let (when, side) = (self.run.now, if fuse.after { "after" } else { "before" });
+        let (node, name) = (instance.node, &instance.name);
+        let what = format!("{:.1} s: {name} fails ({:?}) {side} {at}", when.as_secs_f64(), fuse.fate);
+        self.run.done.push(what);
+        let action = match fuse.fate {
+            Fate::Crash => {
+                self.end(index);
+                Action::Start(node)
+            }
+            Fate::Stall => Action::Resume(node),
+        };
+        self.run.schedule(Step { at: when + fuse.lasts, action });
     }
 
     /// When a node that was stopped a moment ago can be touched again.
@@ -312,12 +382,23 @@ impl<'a> Session<'a> {
     async fn heal(&mut self, down: &[usize], broken: &[usize]) {
         self.run.workshop.lock().heal();
         for Running { node, .. } in self.nodes.iter().flatten() {
-            let (reply, _answer) = tokio::sync::oneshot::channel();
+            let (reply, _answer) = oneshot::channel();
             let _ = node.requests.try_send(Request::Cure { reply });
         }
         self.run.topology.heal(broken);
         self.link().await;
         let nodes = self.run.topology.nodes();
+        for node in 0..nodes {
+            self.machines(node).for_each(|machine| machine.arm(None));
+            self.resume(node);
+            for index in self.of(node) {
+                let slot = &mut self.run.slots[index];
+                slot.fuse = None;
+                if std::mem::take(&mut slot.skew) != Skew::None && slot.up {
+                    self.end(index);
+                }
+            }
+        }
         if (0..nodes).any(|node| self.too_early(&Action::Start(node)).is_some()) {
             self.context.sleep(DOWN_MIN).await;
         }
@@ -349,22 +430,45 @@ impl<'a> Session<'a> {
         };
         let label = self.context.child("node").with_attribute("name", &instance.name);
         let label = label.with_attribute("incarnation", slot.starts);
-        let network = self.register(index).await;
+        let machine = Machine::new(slot.skew);
+        machine.arm(slot.fuse.take());
+        let network = self.register(index, &machine).await;
         let execute = work::executor(world.seed, instance.node, self.run.workshop.clone());
-        match validator::start(label, identity, &world.config, network, execute).await {
-            Ok(node) => {
+        let (ready, started) = oneshot::channel();
+        let config = world.config.clone();
+        let process = Hosted::new(label, machine.clone()).spawn(|context| async move {
+            let _ = ready.send(validator::start(context, identity, &config, network, execute).await);
+            pending().await
+        });
+        let started = match select(started, pin!(machine.fails())).await {
+            Either::Left((started, _)) => Some(started),
+            Either::Right(_) => None,
+        };
+        match started {
+            Some(Ok(Ok(node))) => {
                 let watch = self.context.child("watch").with_attribute("name", &instance.name);
                 let (name, book) = (instance.name.clone(), self.run.book.clone());
                 let (events, ledger) = (node.events.clone(), node.ledger.clone());
-                let watcher = watch.spawn(move |_| watch_blocks(name, events, ledger, book));
+                let watcher = watch.spawn(move |context| watch_blocks(context, name, events, ledger, book));
                 self.directory.lock()[index] = Some(node.requests.clone());
-                self.nodes[index] = Some(Running { node, watcher });
+                self.nodes[index] = Some(Running { node, machine, process, watcher });
             }
-            Err(problem) => self.run.accuse(Checker::StaysUp, format!("{} does not start: {problem}", instance.name)),
+            Some(Ok(Err(problem))) => {
+                self.run.accuse(Checker::StaysUp, format!("{} does not start: {problem}", instance.name));
+            }
+            Some(Err(_)) => {
+                self.run.accuse(Checker::StaysUp, format!("{} ended while it started", instance.name));
+            }
+            None => {
+                process.abort();
+                if let Some(blown) = machine.take_blown() {
+                    self.fail(index, &blown);
+                }
+            }
         }
     }
 
-    async fn register(&self, index: usize) -> Ends {
+    async fn register(&self, index: usize, machine: &Machine) -> Ends {
         let instance = &self.run.world.instances[index];
         let (key, oracle) = (self.run.world.public(instance.node), &self.sides[instance.side].oracle);
         let control = oracle.control(key);
@@ -377,27 +481,31 @@ impl<'a> Session<'a> {
             let look = match channel.id {
                 0 => Look::Votes,
                 1 => Look::Certificates,
+                3 => Look::Blocks,
                 _ => Look::Nothing,
             };
-            channels.push((Tap { inner, look, ballots: self.run.ballots.clone() }, receiver));
+            let (ballots, machine) = (self.run.ballots.clone(), machine.clone());
+            channels.push((Tap { inner, channel: channel.id, look, ballots, machine }, receiver));
         }
         let channels = channels.try_into().map_err(|_| ()).expect("one pair for each channel");
         Network { channels, blocker: control, provider: oracle.manager() }
     }
 
     fn stop(&mut self, node: usize) {
-        for index in self.of(node) {
-            if let Some(running) = self.nodes[index].take() {
-                running.node.handle.abort();
-                // What it said before it was gone is heard first: the watcher has no further await in between.
-                running.watcher.abort();
-                self.hear_out(index, &running.node);
-            }
-            self.directory.lock()[index] = None;
-            let slot = &mut self.run.slots[index];
-            if slot.up {
-                (slot.up, slot.changed) = (false, self.run.now);
-            }
+        self.of(node).into_iter().for_each(|index| self.end(index));
+    }
+
+    fn end(&mut self, index: usize) {
+        if let Some(running) = self.nodes[index].take() {
+            running.process.abort();
+            // What it said before it was gone is heard first: the watcher has no further await in between.
+            running.watcher.abort();
+            self.hear_out(index, &running.node);
+        }
+        self.directory.lock()[index] = None;
+        let slot = &mut self.run.slots[index];
+        if slot.up {
+            (slot.up, slot.changed) = (false, self.run.now);
         }
     }
 
@@ -406,7 +514,7 @@ impl<'a> Session<'a> {
         let name = &self.run.world.instances[index].name;
         let mut book = self.run.book.lock();
         for event in node.events.since(0) {
-            hear(name, &event, &mut book);
+            hear(name, &event, milliseconds(self.run.now), &mut book);
         }
     }
 
@@ -487,6 +595,10 @@ impl<'a> Session<'a> {
         self.clock();
         for index in 0..self.nodes.len() {
             let Some(running) = &mut self.nodes[index] else { continue };
+            if let Some(blown) = running.machine.take_blown() {
+                self.fail(index, &blown);
+                continue;
+            }
             let name = &self.run.world.instances[index].name;
             if let Some(ended) = (&mut running.node.handle).now_or_never() {
                 self.run.accuse(Checker::StaysUp, format!("{name} ended by itself: {ended:?}"));
@@ -513,7 +625,8 @@ impl<'a> Session<'a> {
         let slots = &self.run.slots;
         let votes = |index: &usize| {
             let slot = &slots[*index];
-            slot.up && !matches!(slot.guard, Guard::Lost | Guard::Observed)
+            let stalled = self.nodes[*index].as_ref().is_some_and(|running| running.machine.is_halted());
+            slot.up && !stalled && !matches!(slot.guard, Guard::Lost | Guard::Observed)
         };
         let voters: Vec<usize> =
             (0..slots.len()).filter(votes).map(|index| self.run.world.instances[index].node).collect();
@@ -535,7 +648,7 @@ impl<'a> Session<'a> {
         let lost_beyond_f = observers > run.world.keys.len() - run.world.quorum();
         for (index, running) in self.nodes.iter().enumerate() {
             let Some(running) = running else { continue };
-            if run.now.saturating_sub(run.slots[index].changed) < STARTED_BEFORE {
+            if running.machine.is_halted() || run.now.saturating_sub(run.slots[index].changed) < STARTED_BEFORE {
                 continue;
             }
             let snapshot = running.node.snapshot.borrow().clone();
@@ -565,6 +678,7 @@ impl<'a> Session<'a> {
         self.run.load.lock().closing = true;
         self.clock();
         let (healed, tip) = (self.run.now, self.run.book.lock().height());
+        let round = self.voted().max().flatten();
         self.run.done.push(format!("{:.1} s: healed at block {tip}", healed.as_secs_f64()));
         while self.is_waited_for(self.run.now - healed) {
             self.context.sleep(TICK).await;
@@ -573,14 +687,14 @@ impl<'a> Session<'a> {
             if self.run.resumed.is_none() && self.run.book.lock().height() > tip {
                 self.run.resumed = Some(since);
             }
-            if self.run.converged.is_none() && self.met(tip) {
+            if self.run.converged.is_none() && self.met(tip, round) {
                 self.run.converged = Some(since);
             }
             if self.run.finished.is_none() && self.run.converged.is_some() && self.open_tasks() == 0 {
                 self.run.finished = Some(since);
             }
         }
-        self.judge_convergence(tip);
+        self.judge_convergence(tip, round);
         self.judge_tasks();
     }
 
@@ -634,15 +748,21 @@ impl<'a> Session<'a> {
     }
 
     /// Whether everyone has what was final at the healing and two blocks more, and nothing waits.
-    fn met(&self, tip: u64) -> bool {
+    fn met(&self, tip: u64, round: Option<Round>) -> bool {
         let votes = |index: usize| !matches!(self.run.slots[index].guard, Guard::Lost | Guard::Observed);
-        let regained =
-            !self.run.world.scenario.expects(Checker::VotesAgain) || self.core().all(|(index, _)| votes(index));
+        let regained = !self.run.world.scenario.expects(Checker::VotesAgain)
+            || (self.core().all(|(index, _)| votes(index)) && self.voted().all(|newest| newest > round));
         let there = |node: Option<&Node>| node.is_some_and(|node| node.ledger.finalized().height().0 >= tip + 2);
         regained && self.core().all(|(_, node)| there(node)) && self.run.load.lock().pending() == 0
     }
 
-    fn judge_convergence(&self, tip: u64) {
+    /// The newest round in which each node of the core voted to notarize or nullify.
+    fn voted(&self) -> impl Iterator<Item = Option<Round>> {
+        let (world, ballots) = (&self.run.world, &self.run.ballots);
+        self.core().map(|(index, _)| ballots.lock().newest(&world.public(world.instances[index].node)))
+    }
+
+    fn judge_convergence(&self, tip: u64, round: Option<Round>) {
         match self.run.resumed {
             Some(resumed) if resumed <= RESUMED_WITHIN => {}
             resumed => {
@@ -669,6 +789,10 @@ impl<'a> Session<'a> {
             {
                 self.run.accuse(Checker::VotesAgain, format!("a lost guard ends {:?}, not Regained", slot.guard));
             }
+            if self.voted().any(|newest| newest <= round) {
+                let votes: Vec<_> = self.voted().collect();
+                self.run.accuse(Checker::VotesAgain, format!("after the votes of {round:?} came no more: {votes:?}"));
+            }
         }
     }
 
@@ -691,7 +815,8 @@ impl<'a> Session<'a> {
             chain::check(&world, &chains, &self.run.load.lock(), &mut self.run.book.lock(), at_ms);
         if let Some(furthest) = chains.iter().max_by_key(|chain| chain.tip()) {
             let stale = self.run.book.lock().rejections().count() as u64;
-            let (report, wrong) = tally(&world, furthest.blocks());
+            let (report, falls, wrong) = tally(&world, furthest.blocks());
+            self.run.falls = falls;
             self.run.tasks = TaskReport { stale, lost, doubled, ..report };
             wrong.into_iter().for_each(|(checker, what)| self.run.accuse(checker, what));
             if self.run.tasks.verdicts > 0 {
@@ -722,22 +847,23 @@ impl<'a> Session<'a> {
     }
 }
 
-async fn watch_blocks(name: String, events: EventLog, ledger: Arc<Ledger>, book: Arc<Mutex<Book>>) {
+async fn watch_blocks(context: Context, name: String, events: EventLog, ledger: Arc<Ledger>, book: Arc<Mutex<Book>>) {
     let mut subscription = events.subscribe_after(0);
     loop {
         // What was dropped before it was heard is found in the blocks at the end.
         let Heard::Event(event) = subscription.next().await else { continue };
+        // The clock of the node may be wrong.
+        let at_ms = milliseconds(context.current().duration_since(World::start_time()).unwrap_or_default());
         let mut book = book.lock();
-        hear(&name, &event, &mut book);
+        hear(&name, &event, at_ms, &mut book);
         let state = ledger.finalized();
         if book.digest(state.height().0) == Some(&digest(state.digest()).to_string()) {
-            book.state(&name, state.height().0, &state.root().to_string(), since_start(event.time_ms));
+            book.state(&name, state.height().0, &state.root().to_string(), at_ms);
         }
     }
 }
 
-fn hear(name: &str, event: &api::Event, book: &mut Book) {
-    let at_ms = since_start(event.time_ms);
+fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
     match &event.kind {
         EventKind::Finalized { height, digest, .. } => book.finalized(name, *height, digest, at_ms),
         EventKind::TaskChanged { number, token: Some(token), state: TaskState::Done, height, .. } => {
@@ -800,9 +926,4 @@ fn simulate(link: &Link) -> simulated::Link {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn since_start(time_ms: u64) -> u64 {
-    let start = World::start_time().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    time_ms.saturating_sub(milliseconds(start))
 }

@@ -122,6 +122,7 @@ fn report(run: &Run, wall: Duration) -> Report {
         replaced: load.replaced,
         finalized: load.finalized.len() as u64,
         tasks: run.tasks,
+        falls: run.falls.clone(),
         restarts: run.restarts(),
         resumed_s: run.resumed.map(|resumed| resumed.as_secs_f64()),
         converged_s: run.converged.map(|converged| converged.as_secs_f64()),

@@ -4,22 +4,22 @@
 //! for the report; the verdicts are those of `tasks`, which has rules of its own and looks at every state on the way.
 
 use crate::{
-    Checker, TaskReport,
+    Checker, Fall, TaskReport,
     tasks::{Held, misleased},
     verdicts::Court,
     world::World,
 };
-use ledger::{Block, BlockError, Kind, NodeId, State, Task, TaskNumber, TaskState, Token, Turn};
+use ledger::{Block, BlockError, Height, Kind, NodeId, Reason, State, Task, TaskNumber, TaskState, Token, Turn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The shortest lease there is: no shorter gap between blocks outlasts one.
 const GAP_MS_MIN: u64 = 1_000;
 
-/// Counts what the blocks of one node say, and gives what is wrong with the leases after any of them.
+/// Counts what the blocks of one node say, and gives who fell and what is wrong with the leases after any of them.
 pub(crate) fn tally<'a>(
     world: &World,
     blocks: impl Iterator<Item = &'a Block>,
-) -> (TaskReport, Vec<(Checker, String)>) {
+) -> (TaskReport, Vec<Fall>, Vec<(Checker, String)>) {
     let mut tally = Tally {
         state: State::genesis(&world.genesis),
         leases: BTreeMap::new(),
@@ -39,11 +39,17 @@ pub(crate) fn tally<'a>(
         let after = |(checker, what)| (checker, format!("after block {}, {what}", block.height));
         wrong.extend(leases.chain(verdicts).map(after));
     }
-    tally.report.verdicts = court.verdicts;
+    tally.report.verdicts = court.falls.len() as u64;
+    let fall = |(height, node, reason): (Height, NodeId, Reason)| {
+        let named = world.genesis.validators.iter().find(|validator| validator.key == node);
+        let node = named.map_or_else(|| node.to_string(), |validator| validator.name.clone());
+        Fall { node, reason: format!("{reason:?}").to_lowercase(), height: height.0 }
+    };
+    let falls = court.falls.into_iter().map(fall).collect();
     let (counts, report) = (tally.state.task_counts(), tally.report);
     let open = counts.pending + counts.leased;
     let known = open + counts.done + counts.failed + counts.cancelled;
-    (TaskReport { open, forgotten: report.submitted - known, ..report }, wrong)
+    (TaskReport { open, forgotten: report.submitted - known, ..report }, falls, wrong)
 }
 
 struct Tally {

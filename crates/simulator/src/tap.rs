@@ -1,6 +1,6 @@
 //! A look at what a node sends, on its way out.
 
-use crate::ballots::Ballots;
+use crate::{ballots::Ballots, machine::Machine};
 use commonware_actor::{Feedback, Unreliable};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{CheckedSender, LimitedSender, Recipients};
@@ -13,6 +13,7 @@ use std::{sync::Arc, time::SystemTime};
 pub(crate) enum Look {
     Votes,
     Certificates,
+    Blocks,
     Nothing,
 }
 
@@ -20,8 +21,10 @@ pub(crate) enum Look {
 #[derive(Clone)]
 pub(crate) struct Tap<S> {
     pub(crate) inner: S,
+    pub(crate) channel: u64,
     pub(crate) look: Look,
     pub(crate) ballots: Arc<Mutex<Ballots>>,
+    pub(crate) machine: Machine,
 }
 
 impl<S> std::fmt::Debug for Tap<S> {
@@ -35,15 +38,19 @@ impl<S: commonware_p2p::Sender<PublicKey = PublicKey>> LimitedSender for Tap<S> 
     type Checked<'a> = Checked<'a, S>;
 
     fn check(&mut self, recipients: Recipients<PublicKey>) -> Result<Self::Checked<'_>, SystemTime> {
-        Ok(Checked { inner: self.inner.check(recipients)?, look: self.look, ballots: &self.ballots })
+        // When the quota allows it is told by the node's own clock.
+        let inner = self.inner.check(recipients).map_err(|at| self.machine.skew().show(at))?;
+        Ok(Checked { inner, channel: self.channel, look: self.look, ballots: &self.ballots, machine: &self.machine })
     }
 }
 
 /// A send that passed the quotas.
 pub(crate) struct Checked<'a, S: LimitedSender + 'a> {
     inner: S::Checked<'a>,
+    channel: u64,
     look: Look,
     ballots: &'a Arc<Mutex<Ballots>>,
+    machine: &'a Machine,
 }
 
 impl<S: LimitedSender<PublicKey = PublicKey>> CheckedSender for Checked<'_, S> {
@@ -54,11 +61,14 @@ impl<S: LimitedSender<PublicKey = PublicKey>> CheckedSender for Checked<'_, S> {
     }
 
     fn send(self, message: impl Into<IoBufs> + Send, priority: bool) -> Unreliable<Feedback> {
+        if !self.machine.sends(self.channel, matches!(self.look, Look::Blocks)) {
+            return Unreliable::Rejected;
+        }
         let message = message.into();
         match self.look {
             Look::Votes => self.ballots.lock().vote(message.clone().coalesce()),
             Look::Certificates => self.ballots.lock().certificate(message.clone().coalesce()),
-            Look::Nothing => {}
+            Look::Blocks | Look::Nothing => {}
         }
         self.inner.send(message, priority)
     }

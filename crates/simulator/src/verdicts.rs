@@ -3,7 +3,7 @@
 //! Written from the rules and not from the ledger: it reads what validators say off the blocks, counts, and compares with
 //! what the state says after each block.
 
-use ledger::{Block, Kind, NodeId, Phase, Policy, Reason, State, TaskNumber, TaskState, Turn};
+use ledger::{Block, Height, Kind, NodeId, Phase, Policy, Reason, State, TaskNumber, TaskState, Turn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A statement stands for so long, in milliseconds of lease time.
@@ -20,13 +20,14 @@ pub(crate) struct Court {
     /// Of whom, by whom: until when it stands.
     said: BTreeMap<NodeId, BTreeMap<NodeId, u64>>,
     down: BTreeMap<NodeId, Reason>,
-    pub(crate) verdicts: u64,
+    /// All that fell: in which block, who, and for what.
+    pub(crate) falls: Vec<(Height, NodeId, Reason)>,
 }
 
 impl Court {
     pub(crate) const fn new(validators: usize, start_ms: u64) -> Self {
         let faults = (validators - 1) / 3;
-        Self { faults, now: (start_ms, start_ms), said: BTreeMap::new(), down: BTreeMap::new(), verdicts: 0 }
+        Self { faults, now: (start_ms, start_ms), said: BTreeMap::new(), down: BTreeMap::new(), falls: Vec::new() }
     }
 
     /// Follows one block, and says what is wrong with the state after it.
@@ -35,7 +36,8 @@ impl Court {
         self.now = (self.now.0 + gap, block.timestamp.0);
         let spoke = self.listen(block);
         self.said.values_mut().for_each(|accusers| accusers.retain(|_, until| *until >= self.now.0));
-        let mut wrong = self.judge_falls(state);
+        let (fell, mut wrong) = self.judge_falls(state);
+        self.falls.extend(fell.into_iter().map(|(node, reason)| (block.height, node, reason)));
         wrong.extend(self.judge_returns(state, &spoke));
         wrong.extend(self.judge_leases(state));
         wrong
@@ -76,7 +78,8 @@ impl Court {
         self.said.get(node).map_or(0, BTreeMap::len)
     }
 
-    fn judge_falls(&mut self, state: &State) -> Vec<String> {
+    /// Who fell in this block, and what is wrong with that.
+    fn judge_falls(&mut self, state: &State) -> (BTreeMap<NodeId, Reason>, Vec<String>) {
         let mut wrong = Vec::new();
         let fell = state.verdict_changes().iter().filter_map(|(node, change)| match &change.turn {
             Turn::Unresponsive(verdict) => Some((*node, verdict.reason)),
@@ -91,9 +94,8 @@ impl Court {
                 wrong.push(format!("{} validators accuse {node}, and it stands", accusers.len()));
             }
         }
-        self.verdicts += fell.len() as u64;
-        self.down.extend(fell);
-        wrong
+        self.down.extend(&fell);
+        (fell, wrong)
     }
 
     fn judge_returns(&mut self, state: &State, spoke: &BTreeSet<NodeId>) -> Vec<String> {

@@ -3,8 +3,8 @@
 //! An execution sleeps on the simulated clock and then gives the true result. How long it sleeps follows from the seed and
 //! the lease: a task that moves may take longer or shorter the next time. What is true follows from the payload alone.
 
-use crate::world::draw;
-use commonware_runtime::{Clock as _, deterministic::Context};
+use crate::{machine::Hosted, world::draw};
+use commonware_runtime::Clock as _;
 use commonware_utils::sync::Mutex;
 use futures::FutureExt as _;
 use ledger::Claim;
@@ -58,7 +58,7 @@ impl Workshop {
 }
 
 /// What does the tasks of `node`.
-pub(crate) fn executor(seed: u64, node: usize, workshop: Arc<Mutex<Workshop>>) -> Execute<Context> {
+pub(crate) fn executor(seed: u64, node: usize, workshop: Arc<Mutex<Workshop>>) -> Execute<Hosted> {
     Arc::new(move |context, job| {
         let workshop = workshop.clone();
         async move {

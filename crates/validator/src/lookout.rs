@@ -57,6 +57,9 @@ const STALL: Duration = Duration::from_millis(100);
 /// A validator that is doubted and was not heard for so long counts as missing: three heartbeats.
 const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 
+/// Whoever sent no row for so long was away, and has to catch up before it can vote: as long as no pause is waited for.
+const AWAY_AFTER: Duration = Duration::from_secs(5);
+
 /// What the driver tells about this validator, for its rows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Own {
@@ -197,6 +200,8 @@ pub(crate) struct Lookout<E, SR, SP> {
     watchers: Watchers,
     /// When each was heard last, as the detector knows.
     heard: Vec<Option<SystemTime>>,
+    /// Since when each is there, after it was away or we were.
+    there_since: Vec<SystemTime>,
     started: SystemTime,
     sequence: u64,
     /// The rows sent last, and when.
@@ -242,6 +247,7 @@ where
             vitals: Vitals::new(n),
             watchers,
             heard: vec![None; n],
+            there_since: vec![started; n],
             started,
             sequence: 0,
             sent: VecDeque::new(),
@@ -523,6 +529,9 @@ where
         let mut shared = self.sights.shared.lock();
         let finalized = shared.finalized;
         let sight = &mut shared.nodes[index];
+        if sight.row.as_ref().is_some_and(|(_, at)| since(now, *at) > AWAY_AFTER) {
+            self.there_since[index] = now;
+        }
         let is_restarted = sight.row.as_ref().is_some_and(|(last, _)| last.started_ms != row.started_ms);
         sight.rtt = rtt.or(sight.rtt.filter(|_| !is_restarted));
         let travelled = sight.rtt.unwrap_or_default() / 2;
@@ -562,8 +571,8 @@ where
     fn vote_ms_ago(&self, index: usize, voting: bool, finalized: Option<SystemTime>, now: SystemTime) -> Option<u32> {
         finalized.filter(|at| voting && since(now, *at) < Duration::from_secs(2))?;
         let voted = self.sights.voted[index].load(Ordering::Relaxed);
-        // Whoever was not seen voting yet is measured from our own start.
-        let ago = milliseconds(now).saturating_sub(voted.max(milliseconds(self.started)));
+        // Whoever was not seen voting since it is there is measured from then on.
+        let ago = milliseconds(now).saturating_sub(voted.max(milliseconds(self.there_since[index])));
         Some(u32::try_from(ago).unwrap_or(u32::MAX))
     }
 }

@@ -9,6 +9,7 @@
 //! - `moves`: work goes on where validators end
 //! - `events`: what is told as it happens
 //! - `guards`: a vote guard that was damaged
+//! - `clocks`: a wall clock that is set
 //! - `processes`: how validators end, and what they end with
 //! - `supervise`: validators that are brought back, and those that are given up
 //! - `strangers`: who may not do what
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod clocks;
 mod demo;
 mod events;
 mod faults;

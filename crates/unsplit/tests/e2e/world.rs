@@ -95,7 +95,7 @@ impl World {
         self.start(words.iter().copied(), &[])
     }
 
-    fn spawn_with(&self, line: &str, variables: &[(&str, &str)]) -> Process {
+    pub(crate) fn spawn_with(&self, line: &str, variables: &[(&str, &str)]) -> Process {
         self.start(line.split_whitespace(), variables)
     }
 
