@@ -8,12 +8,14 @@
 //! - `vitals`: it is there, but is it well?
 //! - `risk`: who is likely to fail soon? advice only
 //! - `watchers`: who watches whom, where not everybody can hear everybody
+//! - `partition`: who can talk to whom, and what does that leave of the network?
 //! - `recovery`: when is it worth bringing a node back, and how far is it?
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
 
 pub mod health;
+pub mod partition;
 pub mod recovery;
 pub mod risk;
 pub mod time;

@@ -132,7 +132,7 @@ fn a_crash_at_any_operation_around_a_checkpoint_loses_nothing_and_contradicts_no
 #[test]
 fn a_stall_at_any_operation_contradicts_nothing_when_it_is_over() {
     let fault = "[[fault]]\nat = \"2s\"\nkind = \"stall_at\"\n";
-    check(Failpoints { fault, stride: 5, duration: 5, ..RUNNING }, &["write of n1-0-guard-a", "message on channel 0"]);
+    check(Failpoints { fault, stride: 5, duration: 5, ..RUNNING }, &["sync of n1-0-votes-0", "message on channel 0"]);
 }
 
 /// About five minutes: `cargo test --release -p simulator --test failpoints -- --ignored --nocapture`.

@@ -7,9 +7,11 @@
 //! - `client`: one validator, over HTTP
 //! - `status`, `blocks`, `tx`: what a running validator says
 //! - `nodes`: who validates, how they stand and why
+//! - `releases`: which programs and models may run
 //! - `tasks`: work for the validators, and what came of it
 //! - `events`: what happens, as it happens
 //! - `node`: one validator on this machine
+//! - `hook`: a program of the operator's that is told of something
 //! - `supervise`: keeps one validator alive, and says when that is hopeless
 //! - `testnet`: the files of a network
 //! - `sim`: whole networks on a simulated clock

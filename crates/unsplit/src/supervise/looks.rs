@@ -22,8 +22,8 @@ use crate::client::Client;
 /// Between two looks at the validator.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Every so many looks, what the chain certifies is asked for too.
-const CERTIFIED_EVERY: u64 = 20;
+/// Every so many looks the part that decides is asked too, for what the chain certifies.
+const DECIDES_EVERY: u64 = 20;
 
 /// How long one look may take.
 pub(super) const LOOK_MAX: Duration = Duration::from_secs(2);
@@ -67,12 +67,18 @@ pub(super) async fn next(running: Option<&mut Running>) -> Happening {
 pub(super) async fn look(client: Client, lock: PathBuf, pid: u32, told: mpsc::Sender<Look>) {
     let mut looks = interval(LOOK_EVERY);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut decides = true;
     for count in 0_u64.. {
         looks.tick().await;
         let snapshot = client.snapshot().await.ok().filter(|_| is_held_by(&lock, pid));
-        let seen = snapshot.map(|snapshot| Seen::of(&snapshot));
-        let is_due = count.is_multiple_of(CERTIFIED_EVERY) && seen.is_some_and(|seen| seen.is_ready);
-        let certified = if is_due { client.certified().await.ok().map(|view| view.certified) } else { None };
+        let is_ready = snapshot.as_ref().is_some_and(|snapshot| snapshot.status.validators != 0);
+        let mut certified = None;
+        // The snapshot is shown by another part than the one that decides, which may hang.
+        if is_ready && (!decides || count.is_multiple_of(DECIDES_EVERY)) {
+            certified = client.certified().await.ok().map(|view| view.certified);
+            decides = certified.is_some();
+        }
+        let seen = snapshot.map(|snapshot| Seen::of(&snapshot, decides));
         if told.send(Look { seen, certified }).await.is_err() {
             return;
         }

@@ -43,10 +43,13 @@ pub(super) struct Seen {
     pub(super) observes: bool,
     pub(super) hears_quorum: bool,
     pub(super) is_live: bool,
+    /// Whether the part that decides answered when it was asked last. Otherwise all the rest may be old.
+    pub(super) decides: bool,
 }
 
 impl Seen {
-    pub(super) fn of(snapshot: &Snapshot) -> Self {
+    /// `decides`: whether the part that decides answers.
+    pub(super) fn of(snapshot: &Snapshot, decides: bool) -> Self {
         let status = &snapshot.status;
         let hears_quorum = status.reachable >= status.quorum;
         Self {
@@ -57,6 +60,7 @@ impl Seen {
             observes: status.duty == Duty::Observing,
             hears_quorum,
             is_live: hears_quorum && matches!(status.finality, Finality::Live | Finality::Degraded),
+            decides,
         }
     }
 
@@ -83,7 +87,7 @@ fn claimed(snapshot: &Snapshot) -> u64 {
 pub(super) enum Condition {
     /// It has not answered with a state yet.
     Starting,
-    /// It does not answer at the moment.
+    /// It does not answer at the moment, or with what it once knew.
     Silent,
     /// It answers.
     Answers {
@@ -106,12 +110,13 @@ pub(super) struct Watch {
     silent_ms: u64,
     behind_ms: u64,
     mute_ms: u64,
+    hung_ms: u64,
 }
 
 impl Watch {
     pub(super) fn new(limits: Limits, now_ms: u64) -> Self {
         let (is_started, height) = (false, None);
-        Self { limits, last_ms: now_ms, is_started, height, silent_ms: 0, behind_ms: 0, mute_ms: 0 }
+        Self { limits, last_ms: now_ms, is_started, height, silent_ms: 0, behind_ms: 0, mute_ms: 0, hung_ms: 0 }
     }
 
     /// Takes in one look; `None` if there was no answer.
@@ -120,6 +125,10 @@ impl Watch {
         self.last_ms = self.last_ms.max(now_ms);
         let Some(seen) = seen.filter(|seen| seen.is_ready) else { return self.silence(step_ms) };
         (self.is_started, self.silent_ms) = (true, 0);
+        if !seen.decides {
+            return self.hang(step_ms);
+        }
+        self.hung_ms = 0;
         let before = self.height.replace(seen.height);
         let blocks = before.map_or(0, |before| seen.height.saturating_sub(before));
         self.behind_ms = if blocks == 0 && seen.is_left_behind() { self.behind_ms + step_ms } else { 0 };
@@ -129,6 +138,18 @@ impl Watch {
             (false, false) => self.mute_ms,
         };
         self.verdict(seen).map_or(Condition::Answers { seen, blocks }, Condition::Stuck)
+    }
+
+    /// What it shows may be old, so nothing follows from that.
+    fn hang(&mut self, step_ms: u64) -> Condition {
+        self.hung_ms += step_ms;
+        if self.hung_ms < self.limits.stuck_ms {
+            return Condition::Silent;
+        }
+        Condition::Stuck(format!(
+            "it shows an old state: what decides in it has not answered for {} s",
+            self.hung_ms / 1_000
+        ))
     }
 
     fn silence(&mut self, step_ms: u64) -> Condition {
@@ -159,8 +180,16 @@ mod tests {
 
     const LIMITS: Limits = Limits { silent_ms: 10_000, stuck_ms: 60_000, start_ms: 300_000 };
 
-    const WELL: Seen =
-        Seen { is_ready: true, height: 10, known: 10, votes: true, observes: false, hears_quorum: true, is_live: true };
+    const WELL: Seen = Seen {
+        is_ready: true,
+        height: 10,
+        known: 10,
+        votes: true,
+        observes: false,
+        hears_quorum: true,
+        is_live: true,
+        decides: true,
+    };
 
     /// After a good first look: when, in seconds, is it called stuck, if it says the same at every second?
     fn check(seconds: u64, look: impl Fn(u64) -> Option<Seen>, stuck: Option<(u64, &str)>) {
@@ -185,6 +214,13 @@ mod tests {
         let says = "it stands at height 10 for 60 s while others are at 11";
         check(1_000, |_| Some(Seen { known: 11, ..WELL }), Some((60, says)));
         check(1_000, |second| Some(Seen { height: 10 + second / 59, known: 1_000, ..WELL }), None);
+    }
+
+    #[test]
+    fn one_that_only_shows_what_it_once_knew_is_stuck_after_a_minute() {
+        let says = "it shows an old state: what decides in it has not answered for 60 s";
+        check(1_000, |_| Some(Seen { decides: false, ..WELL }), Some((60, says)));
+        check(1_000, |second| Some(Seen { decides: second % 59 == 0, ..WELL }), None);
     }
 
     #[test]
@@ -245,7 +281,7 @@ mod tests {
             let me = NodeRow { me: true, reachable: true, height: Some(1_000), ..NodeRow::default() };
             let nodes = heights.iter().map(peer).chain([me]).collect();
             let status = Status { height: 5, tip, faults_tolerated: 2, validators: 7, ..Status::default() };
-            Seen::of(&Snapshot { status, nodes, ..Snapshot::default() }).known
+            Seen::of(&Snapshot { status, nodes, ..Snapshot::default() }, true).known
         };
         assert_eq!(known(&[900, 900, 5, 5, 4, 4], 5), 5);
         assert_eq!(known(&[900, 900, 6, 5, 4, 4], 5), 6);

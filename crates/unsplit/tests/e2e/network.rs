@@ -151,8 +151,12 @@ impl Node {
 
     /// `POST /api/v1/devnet/cuts`.
     pub(crate) fn cut(&self, body: &str, token: Option<&str>) -> Answer {
-        let (content, body) = ("application/json", body.as_bytes());
-        let request = Request { method: "POST", path: "devnet/cuts", token, content, body };
+        self.post("devnet/cuts", body, token)
+    }
+
+    /// Hands in a document.
+    pub(crate) fn post(&self, path: &str, body: &str, token: Option<&str>) -> Answer {
+        let request = Request { method: "POST", path, token, content: "application/json", body: body.as_bytes() };
         http::send(&self.api, &request).expect("an answer")
     }
 }

@@ -293,6 +293,21 @@ fn a_validator_stopped_in_its_tracks_is_noticed_and_restarted() {
 }
 
 #[test]
+fn a_validator_that_shows_an_old_state_while_what_decides_in_it_hangs_is_restarted() {
+    let world = World::shared("hung");
+    let supervised = Supervised::new(&world);
+    let process = supervised.start(&["--stuck-after", "5s"]);
+    let (pid, node) = (supervised.pid(), supervised.row.node());
+    // It waits for its disk before it takes in a block, and answers nothing meanwhile.
+    let body = r#"{"illness":"slow_disk","delay_ms":60000,"ttl_ms":600000}"#;
+    assert_eq!(node.post("devnet/ailments", body, Some(&node.token)).status, 201);
+    let stuck = wait_for(&process, "stuck", 1);
+    assert!(stuck[0]["reason"].as_str().is_some_and(|why| why.contains("it shows an old state")), "{stuck:?}");
+    until(SOON, "it votes again", || (!steps(&process, "verify_responsive").is_empty()).then_some(()));
+    assert!(!is_alive(pid), "the hung one is gone");
+}
+
+#[test]
 fn a_halted_network_is_no_reason_to_restart_anybody() {
     let world = World::shared("supervised-halt");
     let supervised = Supervised::new(&world);
