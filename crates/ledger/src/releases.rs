@@ -40,7 +40,7 @@ struct Proposal {
 /// What the genesis certifies.
 pub(crate) fn begin(tree: &mut Tree, certified: &Certified) {
     if !certified.is_empty() {
-        store(tree, Certification { certified: certified.canonical(), since: Height(0) });
+        store(tree, &Certification { certified: certified.canonical(), since: Height(0) });
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn propose(tree: &mut Tree, node: NodeId, proposed: &Certified, valid
     let agreed: Vec<NodeId> =
         proposals(tree).filter(|(_, standing)| *standing == proposed).map(|(node, _)| node).collect();
     if agreed.len() >= quorum(validators) {
-        store(tree, Certification { certified: proposed, since: now });
+        store(tree, &Certification { certified: proposed, since: now });
         for node in agreed {
             let settled = Proposal { standing: None, ..proposal(tree, &node) };
             put(tree, &node, &settled);
@@ -100,7 +100,7 @@ fn put(tree: &mut Tree, node: &NodeId, proposal: &Proposal) {
     tree.insert(&key(node), &proposal.encode());
 }
 
-fn store(tree: &mut Tree, certification: Certification) {
+fn store(tree: &mut Tree, certification: &Certification) {
     tree.insert(&[CERTIFIED], &certification.encode());
 }
 
