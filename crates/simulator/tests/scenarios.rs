@@ -77,6 +77,26 @@ fn validators_that_all_lost_their_journals_contradict_nothing_and_go_on() {
     check("lose-journals", 3..=5);
 }
 
+/// Five minutes, each time after one to three seconds.
+#[test]
+fn a_validator_that_is_killed_every_few_seconds_holds_nobody_up_and_catches_up_when_that_ends() {
+    let kill = |index: u64| {
+        let at = 8_000 + 2_000 * index + 700 * (index % 3);
+        format!("[[fault]]\nat = \"{at}ms\"\nkind = \"crash\"\nnodes = [\"n1\"]\nfor = \"400ms\"\n")
+    };
+    let text = format!(
+        "name = \"crash-loop\"\nabout = \"n1 is killed again and again\"\nnodes = 4\nduration = \"320s\"\nblock_time = \"1s\"\n\
+         expect = [\"agreement\", \"certificates\", \"durability\", \"conservation\", \"no_conflicting_votes\", \"no_bans\",\n\
+         \"progress_throughout\", \"progress_after_heal\", \"votes_again\", \"tasks\", \"tasks_finish\", \"verdicts\"]\n\
+         [load]\ntransfers_per_second = 2\ntasks_per_second = 1\n{}",
+        (0..150).map(kill).collect::<String>()
+    );
+    let report = run(&Scenario::parse(&text).expect("a scenario"), 1);
+    assert!(report.ok, "{:#?}\n{:#?}", report.violations, report.falls);
+    let kills = report.steps.iter().filter(|step| step.contains("n1")).count();
+    assert!(kills >= 150 && report.finalized > 500, "{kills} kills: {report:#?}");
+}
+
 #[test]
 fn nothing_final_is_lost_when_the_power_fails_everywhere() {
     check("power-loss", 1..=3);

@@ -151,7 +151,7 @@ impl<'a> Supervisor<'a> {
         let clock = Clock::after(known_ms, now_ms());
         let (history, is_failed) = take_up(&mut recovery, before, &clock, output);
         if Certified::new(&chain_certified, &verb.certified)?.is_empty() {
-            output.talk("no hash is certified: name those that may run with --certified SHA256");
+            output.talk("no hash is certified: name those that may run with --certified SHA256, or have the chain do it: unsplit certify");
         }
         let commands = validator::receive_orders(&config)?;
         if commands.is_none() {
