@@ -1,8 +1,8 @@
 //! What a validator hands to its API, and what it is asked in return.
 
 use crate::{
-    AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, EventLog, NodeView, RecoveryView,
-    Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus,
+    AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, EventLog, MatrixView, NodeView,
+    PartitionsView, RecoveryView, Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -105,6 +105,16 @@ pub enum Request {
         name: String,
         /// What follows, or why nothing does.
         reply: oneshot::Sender<Result<RecoveryView, Refusal>>,
+    },
+    /// Say what is left of the network.
+    Partitions {
+        /// As of now.
+        reply: oneshot::Sender<PartitionsView>,
+    },
+    /// Say who hears whom.
+    Matrix {
+        /// As of now.
+        reply: oneshot::Sender<MatrixView>,
     },
     /// Say how the work is spread.
     Balance {

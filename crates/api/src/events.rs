@@ -129,7 +129,7 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 14] = [
+    pub const NAMES: [&str; 15] = [
         "finalized",
         "finality_changed",
         "node_heard",
@@ -140,6 +140,7 @@ impl EventKind {
         "fault_ended",
         "node_ailing",
         "recovery_wanted",
+        "partition_changed",
         "standing_changed",
         "scaling_changed",
         "task_changed",
@@ -159,6 +160,7 @@ impl EventKind {
             Self::FaultEnded { .. } => "fault_ended",
             Self::NodeAiling { .. } => "node_ailing",
             Self::RecoveryWanted { .. } => "recovery_wanted",
+            Self::PartitionChanged { .. } => "partition_changed",
             Self::StandingChanged { .. } => "standing_changed",
             Self::ScalingChanged { .. } => "scaling_changed",
             Self::TaskChanged { .. } => "task_changed",
@@ -257,6 +259,7 @@ mod tests {
             EventKind::FaultEnded { fault: text() },
             EventKind::NodeAiling { node: text(), ailments: vec![] },
             EventKind::RecoveryWanted { node: text(), reason: text() },
+            EventKind::PartitionChanged { sentence: text() },
             EventKind::StandingChanged {
                 node: text(),
                 standing: Standing::Trial,

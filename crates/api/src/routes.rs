@@ -133,6 +133,8 @@ fn everywhere() -> OpenApiRouter<Arc<Window>> {
         .routes(routes!(nodes::drain))
         .routes(routes!(nodes::undrain))
         .routes(routes!(nodes::recover))
+        .routes(routes!(nodes::partitions))
+        .routes(routes!(nodes::matrix))
         .routes(routes!(nodes::certified, nodes::certify))
         .routes(routes!(nodes::balance))
         .routes(routes!(block))

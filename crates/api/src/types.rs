@@ -3,9 +3,11 @@
 //! Every top-level document carries a `schema` tag; within a major version only additions are made.
 
 mod nodes;
+mod partitions;
 mod tasks;
 
 pub use nodes::*;
+pub use partitions::*;
 pub use tasks::*;
 
 use serde::{Deserialize, Serialize};
@@ -328,6 +330,11 @@ pub enum EventKind {
         node: String,
         /// Why.
         reason: String,
+    },
+    /// Who can talk to whom is another thing now.
+    PartitionChanged {
+        /// All of it in one sentence.
+        sentence: String,
     },
     /// Enough validators said of another that it does not do its work, or it is back.
     StandingChanged {

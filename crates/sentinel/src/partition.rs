@@ -13,12 +13,15 @@
 //! - `cliques`: the largest mutual set
 //! - `repair`: what is the least that has to be mended?
 //! - `structure`: sides and bridges
+//! - `words`: the picture in one sentence
 
 mod cliques;
 mod repair;
 mod structure;
+mod words;
 
 pub use repair::Repair;
+pub use words::Names;
 
 use ledger::quorum;
 

@@ -104,7 +104,7 @@ impl Ballots {
         let ballot = Ballot { message: signed.to_vec(), signature };
         self.note(round, kind, attestation.signer, &ballot);
         if kind != Kind::Finalize {
-            self.order(round, kind, attestation.signer, &ballot);
+            self.remember(round, attestation.signer);
         }
     }
 
@@ -152,15 +152,11 @@ impl Ballots {
         }
     }
 
-    /// Votes to notarize or nullify never go back.
-    fn order(&mut self, round: types::Round, kind: Kind, signer: Participant, ballot: &Ballot) {
-        let round = numbers(round);
-        let newest = self.newest.get(&signer).copied().unwrap_or_default();
-        if round >= newest {
-            self.newest.insert(signer, round);
-        } else if self.is_good(signer, kind, ballot) {
-            self.contradictions.push(format!("{signer:?} voted in view {} after view {}", round.1, newest.1));
-        }
+    /// A vote may be older than one before it: to repeat one that was signed before a crash is allowed, and whether it had
+    /// left by then cannot be told from the wire.
+    fn remember(&mut self, round: types::Round, signer: Participant) {
+        let newest = self.newest.entry(signer).or_default();
+        *newest = numbers(round).max(*newest);
     }
 
     fn is_good(&self, signer: Participant, kind: Kind, ballot: &Ballot) -> bool {

@@ -876,6 +876,7 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         | EventKind::NodeSilent { .. }
         | EventKind::NodeAiling { .. }
         | EventKind::RecoveryWanted { .. }
+        | EventKind::PartitionChanged { .. }
         | EventKind::StandingChanged { .. }
         | EventKind::ScalingChanged { .. }
         | EventKind::DutyChanged { .. }

@@ -106,6 +106,10 @@ pub(crate) enum Verb {
     Status(Status),
     /// Why is it stopped, and what would mend it?
     Why,
+    /// Who can talk to whom, what is cut, and what would mend it, as far as the validator is told.
+    Partitions,
+    /// Who says that it hears whom.
+    Matrix,
     /// The validators as one of them sees them, unreachable ones included.
     Nodes {
         /// Only this one, with why it stands as it does and what came before.

@@ -3,9 +3,9 @@
 use std::{error::Error as _, path::Path, time::Duration};
 
 use api::{
-    AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, NodeView, Nodes, Problem,
-    RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask, TaskSubmissions, TaskView, Tasks, TasksProblem,
-    TransactionStatus, Why,
+    AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, MatrixView, NodeView,
+    Nodes, PartitionsView, Problem, RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask,
+    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, Why,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -122,6 +122,14 @@ impl Client {
     /// Has the validator want another restarted by its supervisor.
     pub(crate) async fn recover(&self, node: &str) -> Result<RecoveryView, Trouble> {
         self.send(self.request(Method::POST, &format!("nodes/{node}/recovery"))).await
+    }
+
+    pub(crate) async fn partitions(&self) -> Result<PartitionsView, Trouble> {
+        self.get("partitions").await
+    }
+
+    pub(crate) async fn matrix(&self) -> Result<MatrixView, Trouble> {
+        self.get("matrix").await
     }
 
     /// Which programs and models supervisors may start.

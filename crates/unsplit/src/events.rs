@@ -244,6 +244,7 @@ fn sentence(kind: &EventKind) -> String {
             format!("{node} is cut off by {component} for {} ({grounds})", span(*ttl_ms))
         }
         EventKind::NodeAiling { node, ailments } => ailing(node, ailments),
+        EventKind::PartitionChanged { sentence } => sentence.clone(),
         EventKind::RecoveryWanted { node, reason } => format!("{node} should be restarted by its supervisor: {reason}"),
         EventKind::StandingChanged { node, standing, reason, accusers, network_event, height } => {
             let change = standing_changed(*standing, reason.as_deref(), accusers, *network_event);

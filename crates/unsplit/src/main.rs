@@ -7,6 +7,7 @@
 //! - `client`: one validator, over HTTP
 //! - `status`, `blocks`, `tx`: what a running validator says
 //! - `nodes`: who validates, how they stand and why
+//! - `partitions`: who can talk to whom
 //! - `releases`: which programs and models may run
 //! - `tasks`: work for the validators, and what came of it
 //! - `events`: what happens, as it happens
@@ -34,6 +35,7 @@ mod keys;
 mod node;
 mod nodes;
 mod output;
+mod partitions;
 mod releases;
 mod signals;
 mod sim;
@@ -96,6 +98,8 @@ async fn run_client(
         Verb::Supervise(verb) => supervise::run(&verb, global, output).await,
         Verb::Status(verb) => status::status(&verb, global, output).await,
         Verb::Why => status::why(global, output).await,
+        Verb::Partitions => partitions::show(global, output).await,
+        Verb::Matrix => partitions::matrix(global, output).await,
         Verb::Nodes { name } => nodes::show(name.as_deref(), global, output).await,
         Verb::Balance => nodes::balance(global, output).await,
         Verb::Drain => nodes::drain(true, global, output).await,

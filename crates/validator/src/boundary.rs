@@ -3,7 +3,7 @@
 //! Every peer-to-peer channel passes here, in both directions:
 //! - the *barrier*: a message leaves only when every vote signed so far is durable in the [`Guard`]. Votes, certificates
 //!   and backfill can all carry our signature, so the barrier stands before every channel on which a vote could leave,
-//!   rather than before votes. Rows and probes hold none: on a disk that hangs they still say that this validator is there;
+//!   rather than before votes. What waits is not overtaken. Rows and probes hold none: on a disk that hangs they still say that this validator is there;
 //! - *cuts*: faults injected on a devnet, by peer and direction, each with a deadline;
 //! - *presence*: when each peer was last heard, whatever it said;
 //! - *membership*: supervisors are on the same network, and neither hear nor say anything on the channels of validators.
@@ -17,7 +17,10 @@ use commonware_utils::{channel::mpsc, sync::Mutex};
 use std::{
     collections::{BTreeMap, BTreeSet},
     num::NonZeroUsize,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -75,10 +78,12 @@ impl Boundary {
         R: Receiver<PublicKey = PublicKey>,
     {
         let (waiting, inbox) = mpsc::channel(WAITING_MAX);
+        let queued = Arc::new(AtomicUsize::new(0));
         let clock = Arc::new(context.child("clock"));
         let (guard, late) = (self.guard.clone(), sender.clone());
-        context.spawn(move |_| send_when_durable(guard, late, inbox));
-        let outbound = Outbound { clock: clock.clone(), inner: sender, boundary: self.clone(), waiting };
+        let sending = queued.clone();
+        context.spawn(move |_| send_when_durable(guard, late, inbox, sending));
+        let outbound = Outbound { clock: clock.clone(), inner: sender, boundary: self.clone(), waiting, queued };
         (outbound, Inbound { clock, inner: receiver, boundary: self.clone() })
     }
 
@@ -187,13 +192,14 @@ struct Waiting {
     recorded: u64,
 }
 
-async fn send_when_durable<S>(guard: Guard, mut sender: S, mut inbox: mpsc::Receiver<Waiting>)
+async fn send_when_durable<S>(guard: Guard, mut sender: S, mut inbox: mpsc::Receiver<Waiting>, queued: Arc<AtomicUsize>)
 where
     S: commonware_p2p::Sender<PublicKey = PublicKey>,
 {
     while let Some(Waiting { recipients, message, priority, recorded }) = inbox.recv().await {
         guard.durable(recorded).await;
         sender.send(Recipients::Some(recipients), message, priority);
+        queued.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -203,6 +209,8 @@ pub struct Outbound<E, S> {
     inner: S,
     boundary: Boundary,
     waiting: mpsc::Sender<Waiting>,
+    /// How many wait, or are about to leave: nothing overtakes them.
+    queued: Arc<AtomicUsize>,
 }
 
 impl<E, S: Clone> Clone for Outbound<E, S> {
@@ -212,6 +220,7 @@ impl<E, S: Clone> Clone for Outbound<E, S> {
             inner: self.inner.clone(),
             boundary: self.boundary.clone(),
             waiting: self.waiting.clone(),
+            queued: self.queued.clone(),
         }
     }
 }
@@ -230,12 +239,12 @@ impl<E: Clock, S: commonware_p2p::Sender<PublicKey = PublicKey>> LimitedSender f
         let recipients = self.boundary.reachable(recipients, self.clock.current());
         let route = if matches!(&recipients, Recipients::Some(peers) if peers.is_empty()) {
             Route::Nobody
-        } else if self.boundary.guard.settled() {
+        } else if self.boundary.guard.settled() && self.queued.load(Ordering::Acquire) == 0 {
             Route::Direct(self.inner.check(recipients)?)
         } else {
             Route::Later(self.boundary.list(recipients))
         };
-        Ok(Checked { route, guard: &self.boundary.guard, waiting: &self.waiting })
+        Ok(Checked { route, guard: &self.boundary.guard, waiting: &self.waiting, queued: &self.queued })
     }
 }
 
@@ -250,6 +259,7 @@ pub struct Checked<'a, S: LimitedSender + 'a> {
     route: Route<'a, S>,
     guard: &'a Guard,
     waiting: &'a mpsc::Sender<Waiting>,
+    queued: &'a AtomicUsize,
 }
 
 impl<S: LimitedSender<PublicKey = PublicKey>> CheckedSender for Checked<'_, S> {
@@ -267,14 +277,20 @@ impl<S: LimitedSender<PublicKey = PublicKey>> CheckedSender for Checked<'_, S> {
         // A vote may have been signed since the check, by another thread, and be inside this message.
         let recipients = match self.route {
             Route::Nobody => return Unreliable::Rejected,
-            Route::Direct(checked) if self.guard.settled() => return checked.send(message, priority),
+            Route::Direct(checked) if self.guard.settled() && self.queued.load(Ordering::Acquire) == 0 => {
+                return checked.send(message, priority);
+            }
             Route::Direct(checked) => checked.recipients(),
             Route::Later(peers) => peers,
         };
         let waiting = Waiting { recipients, message: message.into(), priority, recorded: self.guard.recorded() };
+        self.queued.fetch_add(1, Ordering::AcqRel);
         match self.waiting.try_send(waiting) {
             Ok(()) => Unreliable::Outcome(Feedback::Ok),
-            Err(_) => Unreliable::Rejected,
+            Err(_) => {
+                self.queued.fetch_sub(1, Ordering::AcqRel);
+                Unreliable::Rejected
+            }
         }
     }
 }

@@ -6,6 +6,7 @@
 mod answers;
 mod nodes;
 mod orders;
+mod partitions;
 mod releases;
 mod start;
 mod tasks;
@@ -44,6 +45,7 @@ use commonware_utils::{
 use ledger::{ChainId, Decode as _, Encode as _, Height, SecretKey, State, Transaction};
 use nodes::{risk_of, show_ailment};
 use orders::Wants;
+use partitions::Episodes;
 use sentinel::risk::Risk;
 use std::{
     sync::Arc,
@@ -217,6 +219,7 @@ where
     /// What was said last about each validator on the chain, and when.
     said: Vec<Option<(Word, SystemTime)>>,
     wants: Wants,
+    episodes: Episodes,
     /// Who is likely to fail soon, from what became of each before. Advice only.
     risk: Risk,
     /// The capacity that there was and that was asked for, as it was told last.
@@ -261,6 +264,7 @@ where
             lie: None,
             said,
             wants: Wants::default(),
+            episodes: Episodes::default(),
             risk,
             scaling: (0, 0),
             outbox: Vec::new(),
@@ -455,6 +459,7 @@ where
         }
         self.look(now);
         self.want(now);
+        self.follow_partitions(now);
         self.follow_tasks(&self.parts.ledger.finalized(), now);
         self.publish(now);
     }

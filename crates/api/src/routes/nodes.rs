@@ -2,7 +2,8 @@
 
 use super::{Window, document};
 use crate::{
-    BalanceView, CertifiedView, NodeView, Nodes, Problem, RecoveryView, Releases, Request, TransactionStatus,
+    BalanceView, CertifiedView, MatrixView, NodeView, Nodes, PartitionsView, Problem, RecoveryView, Releases, Request,
+    TransactionStatus,
     guard::Writer,
     openapi::{Asked, Commanded, Found, Shown, Written},
 };
@@ -73,6 +74,22 @@ pub(super) async fn recover(
 ) -> Result<Response, Problem> {
     let recovery = window.ask(|reply| Request::Recover { name, reply }).await??;
     Ok((StatusCode::ACCEPTED, Json(recovery)).into_response())
+}
+
+/// Who can talk to whom, and what does that leave of the network?
+#[utoipa::path(get, path = "/api/v1/partitions", tag = "state", operation_id = "partitions", responses(
+    (status = 200, description = "As far as this validator is told.", body = PartitionsView), Asked
+))]
+pub(super) async fn partitions(State(window): State<Arc<Window>>) -> Result<Json<PartitionsView>, Problem> {
+    Ok(Json(window.ask(|reply| Request::Partitions { reply }).await?))
+}
+
+/// Who says that it hears whom.
+#[utoipa::path(get, path = "/api/v1/matrix", tag = "state", operation_id = "matrix", responses(
+    (status = 200, description = "As far as this validator is told.", body = MatrixView), Asked
+))]
+pub(super) async fn matrix(State(window): State<Arc<Window>>) -> Result<Json<MatrixView>, Problem> {
+    Ok(Json(window.ask(|reply| Request::Matrix { reply }).await?))
 }
 
 /// Which programs and models supervisors may start.

@@ -3,16 +3,17 @@
 use crate::world::World;
 use api::{
     AccountView, Affliction, AilmentView, BalanceView, BlockView, CertifiedView, ChangeView, Content, Cut, CutRequest,
-    Cuts, Duty, Event, EventKind, Finality, Healed, Illness, LinkView, LoadView, Missed, Missing, NodeRow, NodeView,
-    Nodes, Problem, ProposalView, RecoveryView, Releases, Snapshot, Standing, Status, Submission, Submitted,
-    SubmittedTask, SuspicionView, TaskCounts, TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem,
-    TransactionState, TransactionStatus, TransactionView, Why,
+    Cuts, DamageView, Duty, EpisodeView, Event, EventKind, Finality, Healed, Illness, LinkView, LoadView, MatrixView,
+    Missed, Missing, NodeRow, NodeView, Nodes, PartitionsView, Problem, ProposalView, RecoveryView, Releases,
+    RepairView, SideView, Snapshot, Standing, Status, Submission, Submitted, SubmittedTask, SuspicionView, TaskCounts,
+    TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState, TransactionStatus,
+    TransactionView, Why,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every address there is, with what may be done there.
-const ADDRESSES: [(&str, &[&str]); 25] = [
+const ADDRESSES: [(&str, &[&str]); 27] = [
     ("/api/v1/accounts/{id}", &["get"]),
     ("/api/v1/balance", &["get"]),
     ("/api/v1/blocks/{at}", &["get"]),
@@ -22,10 +23,12 @@ const ADDRESSES: [(&str, &[&str]); 25] = [
     ("/api/v1/devnet/cuts/{id}", &["delete"]),
     ("/api/v1/drain", &["post"]),
     ("/api/v1/events", &["get"]),
+    ("/api/v1/matrix", &["get"]),
     ("/api/v1/nodes", &["get"]),
     ("/api/v1/nodes/{name}", &["get"]),
     ("/api/v1/nodes/{name}/recovery", &["post"]),
     ("/api/v1/openapi.json", &["get"]),
+    ("/api/v1/partitions", &["get"]),
     ("/api/v1/snapshot", &["get"]),
     ("/api/v1/status", &["get"]),
     ("/api/v1/tasks", &["get", "post"]),
@@ -274,6 +277,7 @@ fn every_kind() -> Vec<EventKind> {
         EventKind::PeerBlocked { node, component: text(), grounds: text(), ttl_ms: 1 },
         EventKind::FaultInjected { fault: text() },
         EventKind::FaultEnded { fault },
+        EventKind::PartitionChanged { sentence: text() },
         EventKind::RecoveryWanted { node: text(), reason: text() },
         EventKind::NodeAiling { node: text(), ailments: vec![AilmentView::default()] },
         EventKind::StandingChanged {
@@ -347,7 +351,9 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("Cut", values([Cut::default(), cut.clone()])),
         ("CutRequest", values([CutRequest { inbound: vec![text()], ..CutRequest::default() }])),
         ("Cuts", values([Cuts { cuts: vec![cut], ..Cuts::default() }])),
+        ("DamageView", values([DamageView::default()])),
         ("Duty", values([Duty::Voting, Duty::Observing])),
+        ("EpisodeView", values([EpisodeView::default()])),
         ("Event", values(every_kind().into_iter().map(event))),
         ("EventKind", values(every_kind())),
         ("Finality", values([Finality::Starting, Finality::Live, Finality::Degraded, Finality::Halted])),
@@ -355,11 +361,23 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("Illness", values([Illness::WedgedExecutor, Illness::SlowDisk, Illness::FalseAccuser])),
         ("LinkView", values([LinkView::Alive, LinkView::Doubted, LinkView::Suspect])),
         ("LoadView", values([LoadView::default()])),
+        ("MatrixView", values([MatrixView { rows: vec![vec![text()]], ..MatrixView::default() }])),
         ("Missed", values([Missed::default()])),
         ("Missing", values(snapshot.why.missing.clone())),
         ("NodeRow", values([NodeRow::default(), snapshot.nodes[0].clone()])),
         ("NodeView", values([NodeView::default(), full_node(snapshot.nodes[0].clone())])),
         ("Nodes", values([Nodes { nodes: snapshot.nodes.clone(), ..Nodes::default() }])),
+        ("PartitionsView", {
+            let repair = RepairView { links: vec![[text(), text()]], ..RepairView::default() };
+            let full = PartitionsView {
+                sides: vec![SideView { nodes: vec![text()], class: text() }],
+                damaged: vec![DamageView::default()],
+                repair: Some(repair),
+                history: vec![EpisodeView::default()],
+                ..PartitionsView::default()
+            };
+            values([PartitionsView::default(), full])
+        }),
         ("Problem", values([Problem::default()])),
         ("ProposalView", values([ProposalView::default()])),
         (
@@ -367,6 +385,8 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
             values([RecoveryView::default(), RecoveryView { supervisor_asked_ms: Some(1), ..Default::default() }]),
         ),
         ("Releases", values([Releases { programs: vec![text()], models: vec![text()] }])),
+        ("RepairView", values([RepairView { links: vec![[text(), text()]], ..RepairView::default() }])),
+        ("SideView", values([SideView::default()])),
         ("Snapshot", values([Snapshot::default(), snapshot.clone()])),
         ("Standing", values([Standing::Active, Standing::Unresponsive, Standing::Trial])),
         ("Status", values([Status::default(), snapshot.status])),

@@ -1,9 +1,9 @@
 //! A server on a real socket, a small validator behind it, and a client that writes requests out in full.
 
 use api::{
-    AccountView, Backend, BalanceView, BlockAt, BlockView, CertifiedView, Cut, EventKind, EventLog, Limits, NodeRow,
-    NodeView, Problem, RecoveryView, Refusal, RefusalClass, Request, Settings, Snapshot, TaskView, Tasks,
-    TransactionState, TransactionStatus, serve,
+    AccountView, Backend, BalanceView, BlockAt, BlockView, CertifiedView, Cut, EventKind, EventLog, Limits, MatrixView,
+    NodeRow, NodeView, PartitionsView, Problem, RecoveryView, Refusal, RefusalClass, Request, Settings, Snapshot,
+    TaskView, Tasks, TransactionState, TransactionStatus, serve,
 };
 use serde_json::Value;
 use std::{
@@ -235,6 +235,8 @@ fn answer(request: Request, transactions: &mut BTreeMap<[u8; 32], TransactionSta
             let id = if drained { "d" } else { "u" };
             drop(reply.send(Ok(TransactionStatus { id: id.into(), ..TransactionStatus::default() })));
         }
+        Request::Partitions { reply } => drop(reply.send(PartitionsView::default())),
+        Request::Matrix { reply } => drop(reply.send(MatrixView::default())),
         Request::Certified { reply } => drop(reply.send(CertifiedView::default())),
         Request::Certify { proposed, reply } => {
             let id = proposed.programs.concat();

@@ -125,6 +125,37 @@ fn what_a_liar_says_harms_its_own_links_only() {
     assert_eq!(picture.sides.last().map(|side| side.members.as_slice()), Some(&[6][..]), "nobody else moves");
 }
 
+#[track_caller]
+fn says(reach: &Reach, expected: &str) {
+    let names: Vec<String> = (0..reach.validators()).map(|i| format!("n{i}")).collect();
+    let regions: Vec<String> = (0..reach.validators()).map(|i| if i < 2 { "eu" } else { "us" }.to_owned()).collect();
+    assert_eq!(Picture::of(reach).sentence(Names { nodes: &names, regions: &regions }), expected);
+}
+
+#[test]
+fn the_sentence_says_who_is_where_and_what_to_mend() {
+    says(&whole(4), "no link is broken between those that are heard");
+    let mut reach = whole(7);
+    cut(&mut reach, &[0, 1], &[2, 3, 4, 5, 6]);
+    says(&reach, "split: n2 n3 n4 n5 n6 (quorum) | n0 n1 (minority); region eu is cut off");
+    let mut reach = whole(4);
+    lose(&mut reach, 3);
+    says(&reach, "no link is broken between those that are heard; n3 is not heard by anybody");
+    reach.say(1, 2, Word::Deaf);
+    says(
+        &reach,
+        "partial: n1 does not hear n2; n3 is not heard by anybody; only n0 holds a side together; 2 hear each other, which is \
+         no quorum: mend the link between n1 and n2",
+    );
+    let mut reach = whole(7);
+    [4, 5, 6].into_iter().for_each(|node| lose(&mut reach, node));
+    says(
+        &reach,
+        "no link is broken between those that are heard; n4 n5 n6 are not heard by anybody; 4 hear each other, which is no \
+         quorum: bring one more validator back",
+    );
+}
+
 /// Written apart from what it checks: reachability by repeated squaring of sets, sets by trying all.
 mod naive {
     use super::*;

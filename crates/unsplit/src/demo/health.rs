@@ -31,6 +31,7 @@ impl Health {
             EventKind::NodeHeard { .. }
             | EventKind::NodeAiling { .. }
             | EventKind::RecoveryWanted { .. }
+            | EventKind::PartitionChanged { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::Finalized { .. }
             | EventKind::FinalityChanged { .. }

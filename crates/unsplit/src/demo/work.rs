@@ -139,6 +139,7 @@ impl Work {
             | EventKind::NodeSilent { .. }
             | EventKind::NodeAiling { .. }
             | EventKind::RecoveryWanted { .. }
+            | EventKind::PartitionChanged { .. }
             | EventKind::StandingChanged { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::DutyChanged { .. }

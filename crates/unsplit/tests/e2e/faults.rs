@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
     network::{Devnet, Row, SOON},
@@ -83,6 +84,39 @@ fn a_halt_is_told_with_its_reason_its_code_and_every_validator_as_a_row() {
     assert_eq!(devnet.run("faults").ok().trim(), "no fault");
     devnet.run("restart n3").ok();
     wait_for_code(0);
+}
+
+#[test]
+fn a_cut_is_named_with_who_hears_whom_and_what_would_mend_it() {
+    let world = World::shared("partitions");
+    let devnet = Devnet::up(&world, 4);
+    let ask = |name: &str, path: &str| devnet.row(name).node().ask(path);
+    let sentence = |name: &str| Some(ask(name, "partitions")?["sentence"].as_str()?.to_owned());
+    let says = |name: &str, words: &str| {
+        until(SOON, words, || sentence(name).filter(|sentence| sentence.contains(words)));
+    };
+    says("n0", "no link is broken");
+    // Only n3 hears both.
+    devnet.run("fault partition 0/1-2 --for 60s").ok();
+    says(
+        "n3",
+        "partial: n0 and n1 do not hear each other, n0 and n2 do not hear each other; only n3 holds a side together",
+    );
+    let view = ask("n3", "partitions").expect("it answers");
+    assert_eq!((view["mutual"].as_array().map(Vec::len), &view["repair"]), (Some(3), &Value::Null), "{view}");
+    let matrix = ask("n3", "matrix").expect("it answers");
+    assert_eq!((&matrix["rows"][0][1], &matrix["rows"][0][3]), (&"deaf".into(), &"hears".into()), "{matrix}");
+    devnet.run("heal").ok();
+    says("n3", "no link is broken");
+
+    devnet.run("fault partition 0-1/2-3 --for 60s").ok();
+    says("n0", "n2 n3 are not heard by anybody; 2 hear each other, which is no quorum: bring one more validator back");
+    let page = world.unsplit(&format!("partitions --api {}", devnet.row("n0").api)).ok();
+    assert!(page.contains("2 hear each other, 3 are needed: n0 n1") && page.contains("before"), "{page}");
+    let matrix = world.unsplit(&format!("matrix --api {}", devnet.row("n0").api)).ok();
+    assert_eq!(matrix.lines().count(), 5, "{matrix}");
+    devnet.run("heal").ok();
+    says("n0", "no link is broken");
 }
 
 #[test]

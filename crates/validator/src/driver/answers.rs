@@ -46,6 +46,8 @@ where
             Request::Tasks { query, reply } => drop(reply.send(self.list_tasks(&query))),
             Request::Node { name, reply } => drop(reply.send(self.show_node(&name))),
             Request::Drain { drained, reply } => drop(reply.send(self.set_drained(drained))),
+            Request::Partitions { reply } => drop(reply.send(self.show_partitions())),
+            Request::Matrix { reply } => drop(reply.send(self.show_matrix())),
             Request::Certified { reply } => drop(reply.send(self.show_certified())),
             Request::Certify { proposed, reply } => drop(reply.send(self.certify(&proposed))),
             Request::Recover { name, reply } => drop(reply.send(self.name_for_recovery(&name))),
