@@ -76,7 +76,7 @@ pub(super) async fn recover(
     Ok((StatusCode::ACCEPTED, Json(recovery)).into_response())
 }
 
-/// Who can talk to whom, and what does that leave of the network?
+/// Who can talk to whom, and what that leaves of the network.
 #[utoipa::path(get, path = "/api/v1/partitions", tag = "state", operation_id = "partitions", responses(
     (status = 200, description = "As far as this validator is told.", body = PartitionsView), Asked
 ))]

@@ -58,7 +58,7 @@ impl Picture {
             links => {
                 let link = |it: &super::Damage| match it.link {
                     Link::OneWay { from, to } => {
-                        format!("{} does not hear {}", names.nodes[to], names.nodes[from])
+                        format!("{} does not hear {}", names.nodes[from], names.nodes[to])
                     }
                     Link::Usable | Link::Cut | Link::Broken | Link::Unknown => {
                         format!("{} and {} do not hear each other", names.nodes[it.a], names.nodes[it.b])

@@ -111,8 +111,10 @@ fn a_cut_is_named_with_who_hears_whom_and_what_would_mend_it() {
 
     devnet.run("fault partition 0-1/2-3 --for 60s").ok();
     says("n0", "n2 n3 are not heard by anybody; 2 hear each other, which is no quorum: bring one more validator back");
-    let page = world.unsplit(&format!("partitions --api {}", devnet.row("n0").api)).ok();
-    assert!(page.contains("2 hear each other, 3 are needed: n0 n1") && page.contains("before"), "{page}");
+    let line = format!("partitions --api {}", devnet.row("n0").api);
+    let page =
+        until(SOON, "what was before", || Some(world.unsplit(&line).ok()).filter(|page| page.contains("before")));
+    assert!(page.contains("2 hear each other, 3 are needed: n0 n1"), "{page}");
     let matrix = world.unsplit(&format!("matrix --api {}", devnet.row("n0").api)).ok();
     assert_eq!(matrix.lines().count(), 5, "{matrix}");
     devnet.run("heal").ok();
