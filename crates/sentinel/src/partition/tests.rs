@@ -17,11 +17,13 @@ fn cut(reach: &mut Reach, side: &[usize], other: &[usize]) {
     }
 }
 
-/// It is gone: nobody hears it, and what it says is not known.
-fn lose(reach: &mut Reach, node: usize) {
-    for other in 0..reach.validators() {
-        reach.say(other, node, Word::Deaf);
-        reach.say(node, other, Word::Unknown);
+/// They are gone: nobody hears them, and what they say is not known.
+fn lose(reach: &mut Reach, gone: &[usize]) {
+    for node in gone {
+        for other in 0..reach.validators() {
+            reach.say(other, *node, if gone.contains(&other) { Word::Unknown } else { Word::Deaf });
+            reach.say(*node, other, Word::Unknown);
+        }
     }
 }
 
@@ -88,12 +90,12 @@ fn one_way_is_a_state_of_its_own() {
 #[test]
 fn whose_word_is_missing_is_unknown_and_whom_nobody_hears_is_unheard() {
     let mut reach = whole(7);
-    lose(&mut reach, 3);
+    lose(&mut reach, &[3]);
     (0..7).for_each(|other| reach.say(5, other, Word::Unknown));
     let picture = Picture::of(&reach);
     assert_eq!((picture.unheard.as_slice(), picture.unknown.as_slice()), (&[3][..], &[5][..]));
     assert_eq!(picture.sides.len(), 1, "neither is a side");
-    lose(&mut reach, 1);
+    lose(&mut reach, &[1]);
     let repair = Picture::of(&reach).repair.expect("four of the five that it takes");
     assert_eq!((repair.links, repair.returning, repair.is_cheapest), (Vec::new(), 1, true));
 }
@@ -139,7 +141,7 @@ fn the_sentence_says_who_is_where_and_what_to_mend() {
     cut(&mut reach, &[0, 1], &[2, 3, 4, 5, 6]);
     says(&reach, "split: n2 n3 n4 n5 n6 (quorum) | n0 n1 (minority); region eu is cut off");
     let mut reach = whole(4);
-    lose(&mut reach, 3);
+    lose(&mut reach, &[3]);
     says(&reach, "no link is broken between those that are heard; n3 is not heard by anybody");
     reach.say(1, 2, Word::Deaf);
     says(
@@ -148,7 +150,7 @@ fn the_sentence_says_who_is_where_and_what_to_mend() {
          no quorum: mend the link between n1 and n2",
     );
     let mut reach = whole(7);
-    [4, 5, 6].into_iter().for_each(|node| lose(&mut reach, node));
+    lose(&mut reach, &[4, 5, 6]);
     says(
         &reach,
         "no link is broken between those that are heard; n4 n5 n6 are not heard by anybody; 4 hear each other, which is no \
