@@ -43,7 +43,7 @@ const SENT_MAX: usize = 16;
 const ASKED_MAX: usize = 256;
 
 /// Up to so many validators everybody's rows go to everybody.
-const ALL_MAX: usize = 16;
+pub(crate) const ALL_MAX: usize = 16;
 
 /// Among more, each validator is watched by so many, which get its rows in turn.
 const WATCHERS: usize = 3;

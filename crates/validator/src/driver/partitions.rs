@@ -4,7 +4,10 @@
 //! and not down. Nothing follows from the picture but words.
 
 use super::Driver;
-use crate::clock::{milliseconds, since};
+use crate::{
+    clock::{milliseconds, since},
+    lookout::ALL_MAX,
+};
 use api::{DamageView, EpisodeView, EventKind, MatrixView, PartitionsView, RepairView, SideView};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
@@ -46,7 +49,8 @@ where
 {
     /// Notes what has changed, and tells it once two looks agree.
     pub(super) fn follow_partitions(&mut self, now: SystemTime) {
-        if since(now, self.started) < STARTING {
+        // Among more, rows go to some only: the picture has holes that come and go.
+        if self.peers.len() > ALL_MAX || since(now, self.started) < STARTING {
             return;
         }
         let sentence = self.sentence(&Picture::of(&self.reach(now)));
@@ -134,7 +138,9 @@ where
                 }
                 continue;
             }
-            let row = peer.sight.row.as_ref().filter(|(_, at)| since(now, *at) < ROW_STANDS);
+            // Who fell silent just now may be gone, and what it said last is of before.
+            let row =
+                peer.sight.row.as_ref().filter(|(_, at)| peer.sight.is_heard(now) && since(now, *at) < ROW_STANDS);
             for (about, hearing) in row.iter().flat_map(|(row, _)| row.hearings.iter().enumerate()) {
                 let hears = Duration::from_millis(hearing.age_ms.into()) < HEARS_WITHIN;
                 reach.say(who, about, if hears { Word::Hears } else { Word::Deaf });
