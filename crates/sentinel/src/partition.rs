@@ -58,7 +58,12 @@ pub enum Link {
     /// Neither hears the other.
     Cut,
     /// One does not hear the other, whose word is not known.
-    Broken,
+    Broken {
+        /// Who does not hear.
+        deaf: usize,
+        /// Whom.
+        to: usize,
+    },
     /// Nobody says that it is broken, and not both that it works.
     Unknown,
 }
@@ -100,7 +105,8 @@ impl Reach {
             (Word::Hears, Word::Deaf) => Link::OneWay { from: b, to: a },
             (Word::Deaf, Word::Hears) => Link::OneWay { from: a, to: b },
             (Word::Deaf, Word::Deaf) => Link::Cut,
-            (Word::Deaf, Word::Unknown) | (Word::Unknown, Word::Deaf) => Link::Broken,
+            (Word::Deaf, Word::Unknown) => Link::Broken { deaf: a, to: b },
+            (Word::Unknown, Word::Deaf) => Link::Broken { deaf: b, to: a },
             (Word::Unknown, _) | (_, Word::Unknown) => Link::Unknown,
         }
     }
@@ -163,7 +169,7 @@ pub struct Picture {
     pub unknown: Vec<usize>,
     /// Those without whom their side would fall apart.
     pub bridges: Vec<usize>,
-    /// Links that are not usable, between validators whose word is known.
+    /// Links that are not usable, between validators whose word is known, and those to unknown ones that are broken.
     pub damaged: Vec<Damage>,
     /// The largest set of validators that all hear each other.
     pub mutual: Mutual,
@@ -193,9 +199,10 @@ impl Picture {
             .map(|members| Side { class: class(members.len(), n), members })
             .collect();
         sides.sort_by_key(|side| (std::cmp::Reverse(side.members.len()), side.members[0]));
-        let pairs = known.iter().enumerate().flat_map(|(i, a)| known[i + 1..].iter().map(move |b| (*a, *b)));
+        let heard: Vec<usize> = (0..n).filter(|node| !unheard.contains(node)).collect();
+        let pairs = heard.iter().enumerate().flat_map(|(i, a)| heard[i + 1..].iter().map(move |b| (*a, *b)));
         let links = pairs.map(|(a, b)| Damage { a, b, link: reach.link(a, b) });
-        let damaged = links.filter(|it| it.link != Link::Usable).collect();
+        let damaged = links.filter(|it| !matches!(it.link, Link::Usable | Link::Unknown)).collect();
         let mutual = cliques::largest(reach, &known);
         let repair = (mutual.members.len() < quorum(n)).then(|| repair::cheapest(reach, &known, quorum(n)));
         Self { bridges: structure::bridges(reach, &known), sides, unheard, unknown, damaged, mutual, repair }

@@ -20,7 +20,7 @@ pub struct PartitionsView {
     pub unknown: Vec<String>,
     /// Those without whom their side would fall apart.
     pub bridges: Vec<String>,
-    /// Links between known validators over which not both hear each other.
+    /// Links over which not both hear each other.
     pub damaged: Vec<DamageView>,
     /// The largest set of validators that all hear each other.
     pub mutual: Vec<String>,
@@ -46,11 +46,11 @@ pub struct SideView {
 /// A link over which not both hear each other.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
 pub struct DamageView {
-    /// One end. Of a one-way link, the one that is heard.
+    /// One end. Of a one-way link the one that is heard, of a broken one the one that is not.
     pub from: String,
     /// The other.
     pub to: String,
-    /// `one_way`, `cut`, `broken` (the word of one end is not known) or `unknown`.
+    /// `one_way`, `cut` or `broken` (the word of `from` is not known, and `to` does not hear it).
     pub state: String,
 }
 

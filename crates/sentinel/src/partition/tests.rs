@@ -149,6 +149,10 @@ fn the_sentence_says_who_is_where_and_what_to_mend() {
         "partial: n1 does not hear n2; n3 is not heard by anybody; only n0 holds a side together; 2 hear each other, which is \
          no quorum: mend the link between n1 and n2",
     );
+    let mut reach = whole(4);
+    (0..4).for_each(|other| reach.say(2, other, Word::Unknown));
+    reach.say(0, 2, Word::Deaf);
+    says(&reach, "partial: n0 does not hear n2; of n2 nothing is known");
     let mut reach = whole(7);
     lose(&mut reach, &[4, 5, 6]);
     says(

@@ -60,7 +60,8 @@ impl Picture {
                     Link::OneWay { from, to } => {
                         format!("{} does not hear {}", names.nodes[from], names.nodes[to])
                     }
-                    Link::Usable | Link::Cut | Link::Broken | Link::Unknown => {
+                    Link::Broken { deaf, to } => format!("{} does not hear {}", names.nodes[deaf], names.nodes[to]),
+                    Link::Usable | Link::Cut | Link::Unknown => {
                         format!("{} and {} do not hear each other", names.nodes[it.a], names.nodes[it.b])
                     }
                 };

@@ -19,11 +19,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// Whom a validator heard within so much, it hears: three heartbeats.
+/// Whom a validator heard within so much, it hears: three heartbeats. A row that is older says nothing of now.
 const HEARS_WITHIN: Duration = Duration::from_millis(1_500);
-
-/// A row that is older than this says nothing of now.
-const ROW_STANDS: Duration = Duration::from_secs(2);
 
 /// After its own start a validator has not heard everybody yet.
 const STARTING: Duration = Duration::from_secs(3);
@@ -88,8 +85,8 @@ where
             let (from, to, state) = match it.link {
                 Link::OneWay { from, to } => (from, to, "one_way"),
                 Link::Cut => (it.a, it.b, "cut"),
-                Link::Broken => (it.a, it.b, "broken"),
-                Link::Usable | Link::Unknown => (it.a, it.b, "unknown"),
+                Link::Broken { deaf, to } => (to, deaf, "broken"),
+                Link::Usable | Link::Unknown => (it.a, it.b, "usable"),
             };
             DamageView { from: name(from), to: name(to), state: state.into() }
         };
@@ -134,13 +131,13 @@ where
         for (who, peer) in self.peers.iter().enumerate() {
             if self.settings.roster.members()[who].key == self.settings.me {
                 for (about, other) in self.peers.iter().enumerate() {
-                    reach.say(who, about, if other.sight.is_heard(now) { Word::Hears } else { Word::Deaf });
+                    // Directly, as the others say it in their rows: that it answered somebody else is no link of ours.
+                    let hears = other.sight.heard.is_some_and(|heard| since(now, heard) < HEARS_WITHIN);
+                    reach.say(who, about, if hears { Word::Hears } else { Word::Deaf });
                 }
                 continue;
             }
-            // Who fell silent just now may be gone, and what it said last is of before.
-            let row =
-                peer.sight.row.as_ref().filter(|(_, at)| peer.sight.is_heard(now) && since(now, *at) < ROW_STANDS);
+            let row = peer.sight.row.as_ref().filter(|(_, at)| since(now, *at) < HEARS_WITHIN);
             for (about, hearing) in row.iter().flat_map(|(row, _)| row.hearings.iter().enumerate()) {
                 let hears = Duration::from_millis(hearing.age_ms.into()) < HEARS_WITHIN;
                 reach.say(who, about, if hears { Word::Hears } else { Word::Deaf });
