@@ -27,8 +27,11 @@ pub const NAME_BYTES_MAX: usize = 32;
 /// Releases that may be certified at a time: the one that runs and the one that is rolled out.
 pub const RELEASES_MAX: usize = 2;
 
-/// The longest address in bytes: a host name of 255, a colon and a port.
-pub const ADDRESS_BYTES_MAX: usize = 255 + 1 + 5;
+/// The longest host name in bytes.
+const HOST_BYTES_MAX: usize = 255;
+
+/// The longest address in bytes: a host name, a colon and a port.
+pub const ADDRESS_BYTES_MAX: usize = HOST_BYTES_MAX + 1 + 5;
 
 /// What a chain starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -497,7 +500,7 @@ fn is_host(text: &str) -> bool {
     // The colons of a port and of IPv6 are told apart by whether it is one.
     text.parse::<IpAddr>().is_ok()
         || !text.is_empty()
-            && text.len() <= 255
+            && text.len() <= HOST_BYTES_MAX
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 

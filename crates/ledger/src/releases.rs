@@ -9,9 +9,9 @@
 use crate::{
     codec::{self, Decode, DecodeError, Encode, Reader, read_flag},
     genesis::{Certified, RELEASES_MAX},
-    state::{StateError, TransactionError},
+    state::{StateError, TransactionError, id_of, key, stored},
     tree::Tree,
-    types::{Hash, Height, NodeId, PublicKey, Sequence, quorum},
+    types::{Hash, Height, NodeId, Sequence, quorum},
     verdicts::check_sequence,
 };
 
@@ -93,29 +93,15 @@ pub(crate) fn restore(entry: usize, key: &[u8], value: &[u8]) -> Option<Result<(
 }
 
 fn proposal(tree: &Tree, node: &NodeId) -> Proposal {
-    tree.get(&key(node)).map_or_else(Proposal::default, stored)
+    tree.get(&key(PROPOSAL, node)).map_or_else(Proposal::default, stored)
 }
 
 fn put(tree: &mut Tree, node: &NodeId, proposal: &Proposal) {
-    tree.insert(&key(node), &proposal.encode());
+    tree.insert(&key(PROPOSAL, node), &proposal.encode());
 }
 
 fn store(tree: &mut Tree, certification: &Certification) {
     tree.insert(&[CERTIFIED], &certification.encode());
-}
-
-fn key(node: &NodeId) -> [u8; 33] {
-    let mut key = [PROPOSAL; 33];
-    key[1..].copy_from_slice(&node.0);
-    key
-}
-
-fn id_of(key: &[u8]) -> NodeId {
-    PublicKey(key[1..].try_into().expect("the key of a proposal is a kind and 32 bytes"))
-}
-
-fn stored<T: Decode>(value: &[u8]) -> T {
-    T::decode(value).expect("an entry was encoded by us or checked when it was restored")
 }
 
 impl Encode for Certified {
@@ -171,6 +157,7 @@ impl Decode for Proposal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::PublicKey;
 
     fn node(seed: u8) -> NodeId {
         PublicKey([seed; 32])

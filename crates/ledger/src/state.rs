@@ -2,9 +2,9 @@
 //!
 //! The state is a tree of entries and the tip it belongs to. The root of the tree commits to the chain id, the hash of
 //! the genesis, the Byzantine budget, every account, every validator, every task, what validators say of each other, what
-//! may run, and lease time. Height, digest and timestamp of the last block are *not* in the root: the digest names a block that holds
-//! the other two, so whoever restores a state compares them with that block. The root itself is in the block that
-//! follows, as its `parent_state_root`.
+//! may run, and lease time. Height, digest and timestamp of the last block are *not* in the root: the digest names a block
+//! that holds the other two, so whoever restores a state compares them with that block. The root itself is in the block
+//! that follows, as its `parent_state_root`.
 //!
 //! **A transaction that fails makes its block invalid.** The alternative, to include it with its rejection, was
 //! refused: there are no fees, so a leader or sender could fill blocks with junk for nothing; and "it is in a block"
@@ -1165,17 +1165,18 @@ fn put(tree: &mut Tree, id: &PublicKey, account: Account) {
     tree.insert(&key, &account.encode());
 }
 
-fn key(kind: u8, id: &PublicKey) -> [u8; 33] {
+/// The key of what is stored under an id.
+pub(crate) fn key(kind: u8, id: &PublicKey) -> [u8; 33] {
     let mut key = [kind; 33];
     key[1..].copy_from_slice(&id.0);
     key
 }
 
-fn id_of(key: &[u8]) -> PublicKey {
-    PublicKey(key[1..].try_into().expect("the key of an account or validator is a kind and 32 bytes"))
+pub(crate) fn id_of(key: &[u8]) -> PublicKey {
+    PublicKey(key[1..].try_into().expect("the key of what has an id is a kind and 32 bytes"))
 }
 
-fn stored<T: Decode>(value: &[u8]) -> T {
+pub(crate) fn stored<T: Decode>(value: &[u8]) -> T {
     T::decode(value).expect("an entry was encoded by us or checked when it was restored")
 }
 

@@ -434,7 +434,7 @@ pub(crate) struct Supervise {
     /// An address that each change is posted to as JSON.
     #[arg(long, value_name = "URL")]
     pub(crate) webhook: Option<String>,
-    /// SHA-256 of a program or model that may run here, beside those that the genesis file certifies; may be repeated.
+    /// SHA-256 of a program or model that may run here, beside those that the chain certifies; may be repeated.
     #[arg(long, value_name = "SHA256")]
     pub(crate) certified: Vec<String>,
     /// A model whose hash has to be certified too; may be repeated.

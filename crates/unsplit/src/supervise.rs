@@ -52,7 +52,7 @@ use self::{
     clock::{Clock, millis},
     event::{Change, Event},
     hooks::Hooks,
-    integrity::{Certified, Files, from_chain},
+    integrity::{Certified, Files},
     lines::Sink,
     looks::{LOOK_MAX, Look, Running, look, next},
     opening::{bounds, misfit, seed, take_lock, take_up},
@@ -145,15 +145,14 @@ impl<'a> Supervisor<'a> {
         let lock = take_lock(&config)?;
         let before = Record::load(&config.data_dir.join("supervisor.json"))?;
         let known_ms = if let Before::Known(record) = &before { record.clock_ms } else { 0 };
-        let newer =
-            if let Before::Known(record) = &before { record.certified.as_ref().and_then(from_chain) } else { None };
-        let chain_certified = newer.unwrap_or(genesis.certified);
+        let newer = if let Before::Known(record) = &before { record.certified.clone() } else { None };
+        let chain_certified = newer.unwrap_or_else(|| genesis.certified.clone());
         let clock = Clock::after(known_ms, now_ms());
         let (history, is_failed) = take_up(&mut recovery, before, &clock, output);
         if Certified::new(&chain_certified, &verb.certified)?.is_empty() {
             output.talk("no hash is certified: name those that may run with --certified SHA256, or have the chain do it: unsplit certify");
         }
-        let commands = validator::receive_orders(&config)?;
+        let commands = validator::receive_orders(&config, genesis)?;
         if commands.is_none() {
             output.talk("the genesis file names no supervisor for this validator: nobody else can have it restarted");
         }

@@ -55,7 +55,7 @@ const UNWATCHED_SILENT_AFTER: Duration = Duration::from_secs(5);
 const STALL: Duration = Duration::from_millis(100);
 
 /// A validator that is doubted and was not heard for so long counts as missing: three heartbeats.
-const SILENT_AFTER: Duration = Duration::from_millis(1_500);
+pub(crate) const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 
 /// Whoever sent no row for so long was away, and has to catch up before it can vote: as long as no pause is waited for.
 const AWAY_AFTER: Duration = Duration::from_secs(5);

@@ -18,7 +18,9 @@ impl Supervisor<'_> {
     /// Takes in one look.
     pub(super) async fn looked(&mut self, look: Look) -> Result<Option<Exit>, Failure> {
         let Look { seen, certified } = look;
-        self.chain_certified = certified.as_ref().and_then(from_chain).unwrap_or_else(|| self.chain_certified.clone());
+        if let Some(certified) = certified.as_ref().and_then(from_chain) {
+            self.chain_certified = certified;
+        }
         let now_ms = self.clock.now_ms();
         let Some(running) = self.running.as_mut() else { return Ok(None) };
         match running.watch.look(now_ms, seen) {

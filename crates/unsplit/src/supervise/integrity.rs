@@ -36,12 +36,6 @@ pub(super) fn from_chain(releases: &Releases) -> Option<ledger::Certified> {
     Some(ledger::Certified { programs: hashes(&releases.programs)?, models: hashes(&releases.models)? })
 }
 
-/// The same as it is written down.
-pub(super) fn to_chain(certified: &ledger::Certified) -> Releases {
-    let texts = |hashes: &[Hash]| hashes.iter().map(Hash::to_string).collect();
-    Releases { programs: texts(&certified.programs), models: texts(&certified.models) }
-}
-
 fn parse(hash: &str) -> Result<Hash, Failure> {
     let help = "write the 64 hex digits that `sha256sum FILE` prints";
     hash.to_ascii_lowercase().parse().map_err(|_| Failure::usage(format!("{hash:?} is no SHA-256"), help))

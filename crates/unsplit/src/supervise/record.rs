@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use api::Releases;
+use ledger::Certified;
 use sentinel::recovery::{Attempt, By, Outcome, Stage, Step};
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +43,7 @@ pub(super) struct Record {
     pub(super) clock_ms: u64,
     /// What the chain certifies, as it was known last; absent until it was.
     #[serde(default)]
-    pub(super) certified: Option<Releases>,
+    pub(super) certified: Option<Certified>,
     /// The attempts that count, oldest first.
     pub(super) attempts: Vec<AttemptRecord>,
     /// The newest events, oldest first.

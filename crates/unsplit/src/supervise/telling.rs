@@ -9,7 +9,6 @@ use super::{
     clock::millis,
     event::{Change, Event},
     evidence::{self, Evidence},
-    integrity::to_chain,
     record::{AttemptRecord, Record, remember},
 };
 use crate::testnet::now_ms;
@@ -93,7 +92,7 @@ impl Supervisor<'_> {
             cooldown_ms: config.cooldown_ms,
             next_attempt_ms: self.recovery.next_ms(ME, now_ms),
             clock_ms: now_ms,
-            certified: Some(to_chain(&self.chain_certified)),
+            certified: Some(self.chain_certified.clone()),
             attempts: self.attempts().iter().map(AttemptRecord::from).collect(),
             history: self.history.clone(),
         }

@@ -6,7 +6,7 @@
 use super::Driver;
 use crate::{
     clock::{milliseconds, since},
-    lookout::ALL_MAX,
+    lookout::{ALL_MAX, SILENT_AFTER},
 };
 use api::{DamageView, EpisodeView, EventKind, MatrixView, PartitionsView, RepairView, SideView};
 use commonware_cryptography::ed25519::PublicKey;
@@ -18,9 +18,6 @@ use std::{
     collections::VecDeque,
     time::{Duration, SystemTime},
 };
-
-/// Whom a validator heard within so much, it hears: three heartbeats. A row that is older says nothing of now.
-const HEARS_WITHIN: Duration = Duration::from_millis(1_500);
 
 /// After its own start a validator has not heard everybody yet.
 const STARTING: Duration = Duration::from_secs(3);
@@ -132,14 +129,15 @@ where
             if self.settings.roster.members()[who].key == self.settings.me {
                 for (about, other) in self.peers.iter().enumerate() {
                     // Directly, as the others say it in their rows: that it answered somebody else is no link of ours.
-                    let hears = other.sight.heard.is_some_and(|heard| since(now, heard) < HEARS_WITHIN);
+                    let hears = other.sight.heard.is_some_and(|heard| since(now, heard) < SILENT_AFTER);
                     reach.say(who, about, if hears { Word::Hears } else { Word::Deaf });
                 }
                 continue;
             }
-            let row = peer.sight.row.as_ref().filter(|(_, at)| since(now, *at) < HEARS_WITHIN);
+            // An older row says nothing of now.
+            let row = peer.sight.row.as_ref().filter(|(_, at)| since(now, *at) < SILENT_AFTER);
             for (about, hearing) in row.iter().flat_map(|(row, _)| row.hearings.iter().enumerate()) {
-                let hears = Duration::from_millis(hearing.age_ms.into()) < HEARS_WITHIN;
+                let hears = Duration::from_millis(hearing.age_ms.into()) < SILENT_AFTER;
                 reach.say(who, about, if hears { Word::Hears } else { Word::Deaf });
             }
         }

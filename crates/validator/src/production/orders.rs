@@ -2,7 +2,7 @@
 //!
 //! It runs in the supervisor's process, which goes on while the validator is down, and has a key of its own.
 
-use super::{StartError, folder, network, read_genesis, steady::Steady};
+use super::{StartError, folder, network, steady::Steady};
 use crate::{
     config::Config,
     orders::{Challenge, Command, Gathering, Message},
@@ -28,12 +28,11 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 const QUESTION_STANDS: Duration = Duration::from_secs(60);
 
 /// Where commands of the validators come from, for the supervisor of the validator that `config` describes. Nothing if the
-/// genesis file names no supervisor for it. When the network ends, so do the commands.
+/// genesis names no supervisor for it. When the network ends, so do the commands.
 ///
 /// # Errors
-/// When the genesis file or the supervisor's key cannot be used.
-pub fn receive_orders(config: &Config) -> Result<Option<mpsc::Receiver<Command>>, StartError> {
-    let genesis = read_genesis(&config.genesis)?;
+/// When the supervisor's key cannot be used.
+pub fn receive_orders(config: &Config, genesis: Genesis) -> Result<Option<mpsc::Receiver<Command>>, StartError> {
     let entry = genesis.validators.iter().find(|entry| entry.name == config.name);
     let Some(supervisor) = entry.and_then(|entry| entry.supervisor.as_ref()) else { return Ok(None) };
     let path = config.data_dir.join(SUPERVISOR_KEY);
