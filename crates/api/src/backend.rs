@@ -2,7 +2,7 @@
 
 use crate::{
     AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, EventLog, MatrixView, NodeView,
-    PartitionsView, RecoveryView, Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus,
+    PartitionsView, RecoveryView, Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus, ValidatorsView,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -79,6 +79,22 @@ pub enum Request {
         name: String,
         /// Refused if there is none of that name.
         reply: oneshot::Sender<Result<NodeView, Refusal>>,
+    },
+    /// Say who validates, and who would if these were to go.
+    Validators {
+        /// By their own wish.
+        leave: Vec<String>,
+        /// Because they do not answer.
+        remove: Vec<String>,
+        /// Refused if there is none of such a name.
+        reply: oneshot::Sender<Result<ValidatorsView, Refusal>>,
+    },
+    /// Leave the set of validators when an epoch ends, or stay after all.
+    Leave {
+        /// Which of the two.
+        leaving: bool,
+        /// The transaction that says so, or why there is none.
+        reply: oneshot::Sender<Result<TransactionStatus, Refusal>>,
     },
     /// Finish what is leased here and take no more, or take tasks again.
     Drain {

@@ -129,7 +129,7 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 17] = [
         "finalized",
         "finality_changed",
         "node_heard",
@@ -142,6 +142,8 @@ impl EventKind {
         "recovery_wanted",
         "partition_changed",
         "standing_changed",
+        "set_decided",
+        "epoch_began",
         "scaling_changed",
         "task_changed",
         "commit_rejected",
@@ -162,6 +164,8 @@ impl EventKind {
             Self::RecoveryWanted { .. } => "recovery_wanted",
             Self::PartitionChanged { .. } => "partition_changed",
             Self::StandingChanged { .. } => "standing_changed",
+            Self::SetDecided { .. } => "set_decided",
+            Self::EpochBegan { .. } => "epoch_began",
             Self::ScalingChanged { .. } => "scaling_changed",
             Self::TaskChanged { .. } => "task_changed",
             Self::CommitRejected { .. } => "commit_rejected",
@@ -268,6 +272,8 @@ mod tests {
                 network_event: false,
                 height: 1,
             },
+            EventKind::SetDecided { epoch: 1, validators: 4, going: vec![], postponed: vec![] },
+            EventKind::EpochBegan { epoch: 1, validators: 4, gone: vec![] },
             EventKind::ScalingChanged { capacity: 1, desired: 2 },
             EventKind::TaskChanged {
                 number: 1,

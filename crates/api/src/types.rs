@@ -60,7 +60,13 @@ pub struct Status {
     pub height: u64,
     /// Height of the newest finalized block known, applied or not.
     pub tip: u64,
-    /// Newest view with a vote or certificate seen.
+    /// The epoch of the next block: the set of validators changes between two epochs only.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The last height of that epoch.
+    #[serde(default)]
+    pub epoch_last_height: u64,
+    /// Newest view of that epoch with a vote or certificate seen.
     pub view: u64,
     /// State root after `height`, hex.
     pub state_root: String,
@@ -350,6 +356,26 @@ pub enum EventKind {
         network_event: bool,
         /// The block that changed it.
         height: u64,
+    },
+    /// The ledger decided who votes in the next epoch, and that changes something or was to.
+    SetDecided {
+        /// That epoch.
+        epoch: u64,
+        /// How many validators vote in it.
+        validators: u64,
+        /// Who does not any more.
+        going: Vec<Departing>,
+        /// Who was to go and stays for now.
+        postponed: Vec<Departing>,
+    },
+    /// An epoch began.
+    EpochBegan {
+        /// Which one.
+        epoch: u64,
+        /// How many validators vote in it.
+        validators: u64,
+        /// Who voted until now and does not any more.
+        gone: Vec<String>,
     },
     /// The tasks ask for another capacity than before: what an autoscaler should aim at.
     ScalingChanged {

@@ -70,6 +70,7 @@ fn genesis_state(scale: &Scale) -> State {
         validators: vec![validator],
         balances: balances.collect(),
         tasks: TaskLimits::default(),
+        epochs: ledger::EpochLimits::default(),
         certified: Certified::default(),
     })
 }

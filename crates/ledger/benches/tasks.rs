@@ -88,6 +88,7 @@ impl Chain {
                 pending_max: 2_000_000,
                 ..TaskLimits::default()
             },
+            epochs: ledger::EpochLimits::default(),
             certified: Certified::default(),
         });
         Self { state, keys, nonces: vec![0; ACCOUNTS as usize], submitted: 0, lease_ms }

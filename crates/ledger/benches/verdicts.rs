@@ -45,6 +45,7 @@ impl Chain {
             validators: keys[..n].iter().enumerate().map(validator).collect(),
             balances: vec![GenesisBalance { account: keys[n], amount: Amount(1) }],
             tasks: TaskLimits::default(),
+            epochs: ledger::EpochLimits::default(),
             certified: Certified::default(),
         });
         Self { state, keys }

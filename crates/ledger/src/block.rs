@@ -85,14 +85,14 @@ impl Block {
         }
     }
 
-    /// The block on top of `state`, in the first view of the first epoch: who has an engine puts its own in their place.
+    /// The block on top of `state`, in the first view of its epoch: who has an engine puts its own in their place.
     pub fn on(state: &State, leader: PublicKey, timestamp: Timestamp, transactions: Vec<Transaction>) -> Self {
         Self {
             version: VERSION,
             chain: state.chain().clone(),
             height: state.height().after(1),
             parent: state.digest(),
-            epoch: Epoch(0),
+            epoch: state.epoch(),
             view: View(1),
             parent_view: View(0),
             leader,

@@ -1,7 +1,7 @@
 //! How does a value become bytes, and back?
 //!
-//! There is one encoding for each value: integers are big-endian and of fixed width, lengths are `u32`, nothing is
-//! optional. Whatever [`Decode`] accepts encodes to the very same bytes, so a digest of the bytes is a digest of the
+//! There is one encoding for each value: integers are big-endian and of fixed width, lengths are `u32`, and what may be
+//! missing comes behind a byte that says whether it does. Whatever [`Decode`] accepts encodes to the very same bytes, so a digest of the bytes is a digest of the
 //! value. Bytes come from strangers: every length is held against a cap *and* against what is left before anything is
 //! allocated, and no input panics.
 
@@ -176,6 +176,19 @@ pub(crate) fn read_flag(r: &mut Reader<'_>, what: &'static str) -> Result<bool, 
         1 => Ok(true),
         got => Err(DecodeError::Tag { what, got }),
     }
+}
+
+/// Appends what may be missing, behind whether it is there.
+pub(crate) fn write_option<T: Encode>(value: Option<&T>, out: &mut Vec<u8>) {
+    u8::from(value.is_some()).write(out);
+    if let Some(value) = value {
+        value.write(out);
+    }
+}
+
+/// Reads what [`write_option`] appends.
+pub(crate) fn read_option<T: Decode>(r: &mut Reader<'_>, what: &'static str) -> Result<Option<T>, DecodeError> {
+    if read_flag(r, what)? { T::read(r).map(Some) } else { Ok(None) }
 }
 
 macro_rules! integers {

@@ -50,6 +50,8 @@ pub struct Genesis {
     pub balances: Vec<GenesisBalance>,
     /// How many tasks there may be.
     pub tasks: TaskLimits,
+    /// When the set of validators may change.
+    pub epochs: EpochLimits,
     /// What may run.
     pub certified: Certified,
 }
@@ -147,6 +149,24 @@ impl Default for TaskLimits {
     }
 }
 
+/// `[epochs]`: when the set of validators may change, and when it must not. Whatever is not named has its default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EpochLimits {
+    /// Blocks of an epoch. The set changes between epochs only.
+    pub length: u64,
+    /// For how many milliseconds of lease time a quorum must have held a validator unresponsive before it is removed.
+    pub remove_after_ms: u64,
+    /// How many validators beyond a quorum must answer after one that answers has left.
+    pub slack_min: usize,
+}
+
+impl Default for EpochLimits {
+    fn default() -> Self {
+        Self { length: 256, remove_after_ms: 600_000, slack_min: 0 }
+    }
+}
+
 /// Why a genesis file is refused. Entries are counted from 1, as an operator counts them.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
@@ -194,9 +214,11 @@ pub enum GenesisError {
         /// What it is.
         got: String,
     },
-    /// A limit of tasks makes no sense.
-    #[error("[tasks]: {field} must be at least {min}, not {got}")]
-    TaskLimit {
+    /// A limit makes no sense.
+    #[error("[{table}]: {field} must be at least {min}, not {got}")]
+    Limit {
+        /// In which table.
+        table: &'static str,
         /// Which field.
         field: &'static str,
         /// What it is at least.
@@ -248,6 +270,8 @@ struct File {
     balances: Vec<GenesisBalance>,
     #[serde(default)]
     tasks: TaskLimits,
+    #[serde(default)]
+    epochs: EpochLimits,
     #[serde(default, skip_serializing_if = "Certified::is_empty")]
     certified: Certified,
 }
@@ -284,6 +308,7 @@ impl Genesis {
         self.validators.iter().zip(1..).try_for_each(|(validator, entry)| validator.validate(entry))?;
         self.validate_distinct()?;
         self.tasks.validate()?;
+        self.epochs.validate()?;
         self.certified.validate()?;
         self.validate_sum()
     }
@@ -334,14 +359,23 @@ impl TaskLimits {
     fn validate(&self) -> Result<(), GenesisError> {
         /// A client that is slow to hand a submission in must not find it expired.
         const KEEP_BLOCKS_MIN: u64 = 10;
-        let check = |field, got: u64, min: u64| {
-            if got >= min { Ok(()) } else { Err(GenesisError::TaskLimit { field, min, got }) }
-        };
+        let check = |field, got: u64, min: u64| check_limit("tasks", field, got, min);
         check("tasks_max", self.tasks_max, 1)?;
         check("open_per_account_max", self.open_per_account_max.into(), 1)?;
         check("pending_max", self.pending_max, 1)?;
         check("payload_bytes_max", self.payload_bytes_max, tasks::order::PAYLOAD_BYTES_MAX as u64)?;
         check("keep_blocks", self.keep_blocks, KEEP_BLOCKS_MIN)
+    }
+}
+
+impl EpochLimits {
+    fn validate(&self) -> Result<(), GenesisError> {
+        /// Half of it must be enough for everybody to learn who votes in the next.
+        const LENGTH_MIN: u64 = 16;
+        /// Sooner a pause would be taken for an end.
+        const REMOVE_AFTER_MS_MIN: u64 = 1_000;
+        check_limit("epochs", "length", self.length, LENGTH_MIN)?;
+        check_limit("epochs", "remove_after_ms", self.remove_after_ms, REMOVE_AFTER_MS_MIN)
     }
 }
 
@@ -395,6 +429,7 @@ impl Encode for Genesis {
         balances.sort_by_key(|balance| balance.account);
         balances.into_iter().for_each(|balance| balance.write(out));
         self.tasks.write(out);
+        self.epochs.write(out);
         self.certified.canonical().write(out);
     }
 }
@@ -417,6 +452,24 @@ impl Decode for TaskLimits {
             pending_max: u64::read(r)?,
             payload_bytes_max: u64::read(r)?,
             keep_blocks: u64::read(r)?,
+        })
+    }
+}
+
+impl Encode for EpochLimits {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.length.write(out);
+        self.remove_after_ms.write(out);
+        codec::write_count(self.slack_min, out);
+    }
+}
+
+impl Decode for EpochLimits {
+    fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            length: u64::read(r)?,
+            remove_after_ms: u64::read(r)?,
+            slack_min: r.count("slack", VALIDATORS_MAX, 0)?,
         })
     }
 }
@@ -454,6 +507,7 @@ impl From<File> for Genesis {
             validators: file.validators,
             balances: file.balances,
             tasks: file.tasks,
+            epochs: file.epochs,
             certified: file.certified,
         }
     }
@@ -469,9 +523,14 @@ impl From<Genesis> for File {
             validators: genesis.validators,
             balances: genesis.balances,
             tasks: genesis.tasks,
+            epochs: genesis.epochs,
             certified: genesis.certified,
         }
     }
+}
+
+fn check_limit(table: &'static str, field: &'static str, got: u64, min: u64) -> Result<(), GenesisError> {
+    if got >= min { Ok(()) } else { Err(GenesisError::Limit { table, field, min, got }) }
 }
 
 const fn check_version(got: u16) -> Result<(), GenesisError> {
@@ -550,6 +609,7 @@ mod tests {
             validators: (1..=4).map(validator).collect(),
             balances: vec![balance(1, 100), balance(2, 50)],
             tasks: TaskLimits::default(),
+            epochs: EpochLimits::default(),
             certified: Certified::default(),
         }
     }

@@ -13,6 +13,7 @@ pub mod codec;
 pub mod genesis;
 pub mod releases;
 pub mod reputation;
+pub mod roster;
 pub mod state;
 pub mod tasks;
 pub mod transaction;
@@ -24,9 +25,12 @@ mod digest;
 
 pub use block::Block;
 pub use codec::{Decode, DecodeError, Encode, Reader};
-pub use genesis::{Certified, Genesis, GenesisBalance, GenesisError, GenesisSupervisor, GenesisValidator, TaskLimits};
+pub use genesis::{
+    Certified, EpochLimits, Genesis, GenesisBalance, GenesisError, GenesisSupervisor, GenesisValidator, TaskLimits,
+};
 pub use releases::Certification;
 pub use reputation::Reputation;
+pub use roster::{Decision, Departure, Postponed, Seat};
 pub use state::{Account, BalanceStatistics, BlockError, Share, State, StateError, TransactionError, Validator};
 pub use tasks::{
     Lease, Task, TaskCounts, TaskState,

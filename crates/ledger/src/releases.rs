@@ -7,7 +7,7 @@
 //! Nothing in the chain acts on the list. Supervisors start nothing else, each on its own host.
 
 use crate::{
-    codec::{self, Decode, DecodeError, Encode, Reader, read_flag},
+    codec::{self, Decode, DecodeError, Encode, Reader, read_option, write_option},
     genesis::{Certified, RELEASES_MAX},
     state::{StateError, TransactionError, id_of, key, stored},
     tree::Tree,
@@ -66,19 +66,24 @@ pub(crate) fn check(tree: &Tree, node: &NodeId, proposed: &Certified, got: Seque
     if says == proposed.canonical() { Err(TransactionError::CertifiedAlready) } else { Ok(()) }
 }
 
-/// A validator proposes; of `validators` a quorum decides. To propose what holds is to take back what one proposed.
-pub(crate) fn propose(tree: &mut Tree, node: NodeId, proposed: &Certified, validators: usize, now: Height) {
+/// A validator proposes; of `voters` a quorum decides. To propose what holds is to take back what one proposed.
+pub(crate) fn propose(tree: &mut Tree, node: NodeId, proposed: &Certified, voters: usize, now: Height) {
     let (proposed, Proposal { next, .. }) = (proposed.canonical(), proposal(tree, &node));
     let standing = Some(proposed.clone()).filter(|proposed| *proposed != certification(tree).certified);
     put(tree, &node, &Proposal { next: next.after(), standing });
     let agreed: Vec<NodeId> =
         proposals(tree).filter(|(_, standing)| *standing == proposed).map(|(node, _)| node).collect();
-    if agreed.len() >= quorum(validators) {
+    if agreed.len() >= quorum(voters) {
         store(tree, &Certification { certified: proposed, since: now });
-        for node in agreed {
-            let settled = Proposal { standing: None, ..proposal(tree, &node) };
-            put(tree, &node, &settled);
-        }
+        agreed.iter().for_each(|node| take_back(tree, node));
+    }
+}
+
+/// What a validator proposes stands no more: it is decided, or its vote is gone.
+pub(crate) fn take_back(tree: &mut Tree, node: &NodeId) {
+    let before = proposal(tree, node);
+    if before.standing.is_some() {
+        put(tree, node, &Proposal { standing: None, ..before });
     }
 }
 
@@ -139,18 +144,13 @@ impl Decode for Certification {
 impl Encode for Proposal {
     fn write(&self, out: &mut Vec<u8>) {
         self.next.write(out);
-        u8::from(self.standing.is_some()).write(out);
-        if let Some(standing) = &self.standing {
-            standing.write(out);
-        }
+        write_option(self.standing.as_ref(), out);
     }
 }
 
 impl Decode for Proposal {
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let next = Sequence::read(r)?;
-        let standing = if read_flag(r, "whether a proposal stands")? { Some(Certified::read(r)?) } else { None };
-        Ok(Self { next, standing })
+        Ok(Self { next: Sequence::read(r)?, standing: read_option(r, "whether a proposal stands")? })
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is true after the blocks so far?
 //!
 //! The state is a tree of entries and the tip it belongs to. The root of the tree commits to the chain id, the hash of
-//! the genesis, the Byzantine budget, every account, every validator, every task, what validators say of each other, what
-//! may run, and lease time. Height, digest and timestamp of the last block are *not* in the root: the digest names a block
+//! the genesis, the Byzantine budget, every account, every validator and when it votes, every task, what validators say of
+//! each other, what may run, and lease time. Height, digest and timestamp of the last block are *not* in the root: the digest names a block
 //! that holds the other two, so whoever restores a state compares them with that block. The root itself is in the block
 //! that follows, as its `parent_state_root`.
 //!
@@ -18,9 +18,10 @@
 use crate::{
     block::{self, Block},
     codec::{self, Decode, DecodeError, Encode, Reader},
-    genesis::{self, Certified, Genesis, GenesisValidator, TaskLimits},
+    genesis::{self, Certified, EpochLimits, Genesis, GenesisValidator, TaskLimits},
     releases::{self, Certification},
     reputation::Outcome,
+    roster::Roster,
     tasks::{
         self, Lease, Now, Task, TaskCounts, Tasks,
         balance::Worker,
@@ -29,12 +30,13 @@ use crate::{
     transaction::{self, Kind, Transaction, read_version},
     tree::Tree,
     types::{
-        AccountId, Amount, ChainId, Hash, Height, NodeId, Nonce, Place, PublicKey, Sequence, TaskId, TaskNumber,
+        AccountId, Amount, ChainId, Epoch, Hash, Height, NodeId, Nonce, Place, PublicKey, Sequence, TaskId, TaskNumber,
         Timestamp, TxId, VerdictNumber,
     },
-    verdicts::{Evidence, Reason, Verdicts},
+    verdicts::{Evidence, Phase, Reason, Verdicts},
 };
 
+mod epochs;
 mod standing;
 mod statistics;
 
@@ -60,6 +62,8 @@ pub struct State {
     tasks: Tasks,
     /// What validators say of each other, in the entries as well.
     verdicts: Verdicts,
+    /// Who votes when, in the entries as well.
+    roster: Roster,
     height: Height,
     digest: Hash,
     timestamp: Timestamp,
@@ -96,6 +100,7 @@ struct Parameters {
     genesis: Hash,
     byzantine_budget: u32,
     tasks: TaskLimits,
+    epochs: EpochLimits,
 }
 
 /// Why a transaction cannot take effect here and now.
@@ -362,6 +367,21 @@ pub enum TransactionError {
     /// It is already as was asked.
     #[error("the validator proposes these releases already, or they are certified")]
     CertifiedAlready,
+    /// It is already as was asked.
+    #[error("the validator wants to leave already, since block {since}")]
+    LeavesAlready {
+        /// Since when.
+        since: Height,
+    },
+    /// It is already as was asked.
+    #[error("the validator does not want to leave")]
+    LeavesNot,
+    /// What is decided is not taken back.
+    #[error("it is decided that the validator has no vote from epoch {epoch} on")]
+    GoesAlready {
+        /// From when on.
+        epoch: Epoch,
+    },
     /// Not signed by the account.
     #[error("the signature is not one of account {account} over this transaction")]
     Signature {
@@ -411,6 +431,9 @@ impl TransactionError {
             | Self::DrainedAlready { .. }
             | Self::NotDrained
             | Self::CertifiedAlready
+            | Self::LeavesAlready { .. }
+            | Self::LeavesNot
+            | Self::GoesAlready { .. }
             | Self::Signature { .. } => false,
         }
     }
@@ -452,6 +475,16 @@ pub enum BlockError {
         expected: Hash,
         /// The digest the block names.
         got: Hash,
+    },
+    /// Proposed in another epoch than its height belongs to.
+    #[error("block {height} is of epoch {got}, its height is in epoch {expected}")]
+    Epoch {
+        /// The block's height.
+        height: Height,
+        /// The epoch of that height.
+        expected: Epoch,
+        /// The block's.
+        got: Epoch,
     },
     /// It is not later than its parent. How much later is not a rule: a halt may last for days.
     #[error("block {height} is of {got} ms, its parent of {parent} ms: it must be later")]
@@ -599,9 +632,11 @@ impl State {
         for validator in &genesis.validators {
             tasks.admit(validator.key, validator.capacity, &validator.region);
         }
-        let verdicts = Verdicts::new(genesis.validators.iter().map(|validator| validator.key));
+        let nodes = || genesis.validators.iter().map(|validator| validator.key);
+        let verdicts = Verdicts::new(nodes());
+        let roster = Roster::new(genesis.epochs, genesis.byzantine_budget, nodes());
         let (height, digest, timestamp) = (block.height, block.digest(), block.timestamp);
-        Self { tree, parameters, tasks, verdicts, height, digest, timestamp }
+        Self { tree, parameters, tasks, verdicts, roster, height, digest, timestamp }
     }
 
     /// The chain this is a state of.
@@ -655,7 +690,7 @@ impl State {
         Some(entry.of(*id))
     }
 
-    /// All validators, in the order of their keys.
+    /// All that are or were validators, in the order of their keys.
     pub fn validators(&self) -> Vec<Validator> {
         let entries = self.tree.prefix(&[VALIDATOR]);
         entries.map(|(key, value)| stored::<ValidatorEntry>(value).of(id_of(key))).collect()
@@ -759,6 +794,7 @@ impl State {
         let mut next = self.clone();
         next.tasks.begin();
         next.verdicts.begin();
+        next.roster.begin();
         let place = Place { height: block.height, timestamp: block.timestamp };
         for (index, transaction) in block.transactions.iter().enumerate() {
             let (height, id) = (block.height, transaction.id());
@@ -814,16 +850,19 @@ impl State {
         timestamp: Timestamp,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, StateError> {
-        let Restored { tree, mut tasks, verdicts } = restore_all(entries)?;
+        let Restored { tree, mut tasks, mut verdicts, mut roster } = restore_all(entries)?;
         let parameters: Parameters = tree.get(&[PARAMETERS]).map(stored).ok_or(StateError::NoParameters)?;
         if parameters.chain != *chain {
             return Err(StateError::Chain { expected: chain.clone(), got: parameters.chain });
         }
         tasks.check(&tree)?;
+        roster.finish(parameters.epochs, parameters.byzantine_budget as usize, height);
+        verdicts.set_voters(roster.voters().len());
         for node in verdicts.nodes() {
             tasks.stand(&tree, *node, verdicts.phase(node), verdicts.is_drained(node));
         }
-        Ok(Self { tree, parameters, tasks, verdicts, height, digest, timestamp })
+        roster.gone().for_each(|node| retire_worker(&mut tasks, &tree, node));
+        Ok(Self { tree, parameters, tasks, verdicts, roster, height, digest, timestamp })
     }
 
     fn apply_one(
@@ -851,6 +890,12 @@ impl State {
         for node in changed.collect::<BTreeSet<_>>() {
             self.tasks.stand(&self.tree, node, self.verdicts.phase(&node), self.verdicts.is_drained(&node));
         }
+        for node in self.roster.settle(&mut self.tree, &self.verdicts, now) {
+            self.verdicts.retire(&mut self.tree, node);
+            releases::take_back(&mut self.tree, &node);
+            retire_worker(&mut self.tasks, &self.tree, node);
+        }
+        self.verdicts.set_voters(self.roster.voters().len());
         self.tasks.settle(&mut self.tree, now, leader);
     }
 
@@ -889,7 +934,9 @@ impl State {
             | Kind::Alive { .. }
             | Kind::Drain { .. }
             | Kind::Undrain { .. }
-            | Kind::Certify { .. } => self.word(tx),
+            | Kind::Certify { .. }
+            | Kind::Leave { .. }
+            | Kind::Stay { .. } => self.word(tx),
         }
     }
 
@@ -897,7 +944,11 @@ impl State {
     fn word<'a>(&self, tx: &'a Transaction) -> Result<Effect<'a>, TransactionError> {
         check_no_nonce(tx.nonce)?;
         let (sender, verdicts) = (tx.account, &self.verdicts);
+        self.roster.check_voter(sender)?;
         match &tx.kind {
+            Kind::Suspect { node, .. } | Kind::Withdraw { node, .. } if !self.roster.is_voter(node) => {
+                Err(TransactionError::NodeUnknown { node: *node })
+            }
             Kind::Suspect { node, reason, evidence, sequence } => {
                 verdicts.check_statement(sender, *node, *sequence)?;
                 Ok(Effect::Suspect(*node, *reason, *evidence))
@@ -920,9 +971,16 @@ impl State {
                 Ok(Effect::Drain(false))
             }
             Kind::Certify { certified, sequence } => {
-                verdicts.check_validator(sender)?;
                 releases::check(&self.tree, &sender, certified, *sequence)?;
                 Ok(Effect::Certify(certified))
+            }
+            Kind::Leave { sequence } => {
+                self.roster.check_leave(sender, true, *sequence)?;
+                Ok(Effect::Leave(true))
+            }
+            Kind::Stay { sequence } => {
+                self.roster.check_leave(sender, false, *sequence)?;
+                Ok(Effect::Leave(false))
             }
             Kind::Transfer { .. }
             | Kind::SubmitTask(_)
@@ -963,7 +1021,10 @@ impl State {
             Effect::Withdraw(node) => verdicts.withdraw(tree, (node, sender)),
             Effect::Alive => verdicts.alive(tree, sender, now),
             Effect::Drain(is_drain) => verdicts.drain(tree, sender, is_drain, now),
-            Effect::Certify(certified) => releases::propose(tree, sender, certified, verdicts.nodes().len(), next),
+            Effect::Certify(certified) => {
+                releases::propose(tree, sender, certified, self.roster.voters().len(), next);
+            }
+            Effect::Leave(is_leaving) => self.roster.leave(tree, sender, is_leaving, next),
         }
     }
 
@@ -1014,6 +1075,9 @@ impl State {
         if block.parent != self.digest {
             return Err(BlockError::Parent { height, expected: self.digest, got: block.parent });
         }
+        if block.epoch != self.epoch() {
+            return Err(BlockError::Epoch { height, expected: self.epoch(), got: block.epoch });
+        }
         if block.timestamp <= self.timestamp {
             return Err(BlockError::Timestamp { height, parent: self.timestamp, got: block.timestamp });
         }
@@ -1055,6 +1119,12 @@ enum Effect<'a> {
     Alive,
     Drain(bool),
     Certify(&'a Certified),
+    Leave(bool),
+}
+
+/// Who has no vote does no tasks either.
+fn retire_worker(tasks: &mut Tasks, tree: &Tree, node: NodeId) {
+    tasks.stand(tree, node, Phase::Unresponsive, true);
 }
 
 /// A decoded block keeps to bytes and count already; one that was just built may not.
@@ -1102,6 +1172,7 @@ struct Restored {
     tree: Tree,
     tasks: Tasks,
     verdicts: Verdicts,
+    roster: Roster,
 }
 
 /// Builds the tree of a checkpoint, and checks all that later reads rely on.
@@ -1109,7 +1180,9 @@ fn restore_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
     entries: impl IntoIterator<Item = (K, V)>,
 ) -> Result<Restored, StateError> {
     let tasks = Tasks::new(TaskLimits::default(), Timestamp(0));
-    let mut restored = Restored { tree: Tree::new(), tasks, verdicts: Verdicts::new(std::iter::empty()) };
+    let (verdicts, roster) =
+        (Verdicts::new(std::iter::empty()), Roster::new(EpochLimits::default(), 0, std::iter::empty()));
+    let mut restored = Restored { tree: Tree::new(), tasks, verdicts, roster };
     let mut sum = Amount(0);
     let mut last: Option<K> = None;
     for (entry, (key, value)) in entries.into_iter().enumerate() {
@@ -1137,6 +1210,7 @@ impl Restored {
                 let validator = ValidatorEntry::decode(value).map_err(wrong)?;
                 self.tasks.admit(id_of(key), validator.capacity, &validator.region);
                 self.verdicts.restore_validator(id_of(key));
+                self.roster.restore_validator(id_of(key));
             }
             (Some(&ACCOUNT), 33) => {
                 return match Account::decode(value).map_err(wrong)? {
@@ -1148,6 +1222,7 @@ impl Restored {
                 let of_tasks = self.tasks.restore(entry, key, value);
                 let taken = of_tasks.or_else(|| self.verdicts.restore(entry, key, value));
                 let taken = taken.or_else(|| releases::restore(entry, key, value));
+                let taken = taken.or_else(|| self.roster.restore(entry, key, value));
                 taken.unwrap_or(Err(StateError::Key { entry }))?;
             }
         }
@@ -1244,7 +1319,13 @@ impl Parameters {
         // Not `expect`: the caller promised a valid genesis, and the message should say how it is not.
         genesis.validate().unwrap_or_else(|error| panic!("a chain starts only from a valid genesis: {error}"));
         let byzantine_budget = u32::try_from(genesis.byzantine_budget).expect("at most a third of VALIDATORS_MAX");
-        Self { chain: genesis.chain_id.clone(), genesis: genesis.hash(), byzantine_budget, tasks: genesis.tasks }
+        Self {
+            chain: genesis.chain_id.clone(),
+            genesis: genesis.hash(),
+            byzantine_budget,
+            tasks: genesis.tasks,
+            epochs: genesis.epochs,
+        }
     }
 }
 
@@ -1255,6 +1336,7 @@ impl Encode for Parameters {
         self.genesis.write(out);
         self.byzantine_budget.write(out);
         self.tasks.write(out);
+        self.epochs.write(out);
     }
 }
 
@@ -1266,6 +1348,7 @@ impl Decode for Parameters {
             genesis: Hash::read(r)?,
             byzantine_budget: u32::read(r)?,
             tasks: TaskLimits::read(r)?,
+            epochs: EpochLimits::read(r)?,
         })
     }
 }

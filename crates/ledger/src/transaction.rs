@@ -51,6 +51,8 @@ const ALIVE: u8 = 8;
 const DRAIN: u8 = 9;
 const UNDRAIN: u8 = 10;
 const CERTIFY: u8 = 11;
+const LEAVE: u8 = 12;
+const STAY: u8 = 13;
 
 /// One signed order of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,6 +151,16 @@ pub enum Kind {
         /// How many proposals of this sender came before.
         sequence: Sequence,
     },
+    /// A validator wants to be in no later set of validators.
+    Leave {
+        /// How many words of this sender about that came before.
+        sequence: Sequence,
+    },
+    /// A validator takes back that it wants to leave.
+    Stay {
+        /// How many words of this sender about that came before.
+        sequence: Sequence,
+    },
 }
 
 /// What a transaction of a validator speaks about. Only the last word about a thing counts, so whoever keeps transactions
@@ -174,6 +186,11 @@ pub enum Slot {
     },
     /// What a validator proposes to certify.
     Certify {
+        /// Which one.
+        node: NodeId,
+    },
+    /// Whether a validator wants to leave.
+    Leave {
         /// Which one.
         node: NodeId,
     },
@@ -274,7 +291,9 @@ impl Kind {
             | Self::Alive { .. }
             | Self::Drain { .. }
             | Self::Undrain { .. }
-            | Self::Certify { .. } => 100,
+            | Self::Certify { .. }
+            | Self::Leave { .. }
+            | Self::Stay { .. } => 100,
         }
     }
 
@@ -293,6 +312,8 @@ impl Kind {
             Self::Drain { .. } => "drain",
             Self::Undrain { .. } => "undrain",
             Self::Certify { .. } => "certify",
+            Self::Leave { .. } => "leave",
+            Self::Stay { .. } => "stay",
         }
     }
 
@@ -309,7 +330,9 @@ impl Kind {
             | Self::Alive { .. }
             | Self::Drain { .. }
             | Self::Undrain { .. }
-            | Self::Certify { .. } => false,
+            | Self::Certify { .. }
+            | Self::Leave { .. }
+            | Self::Stay { .. } => false,
         }
     }
 
@@ -323,6 +346,7 @@ impl Kind {
             Self::Alive { .. } => Some(Slot::Alive { node: sender }),
             Self::Drain { .. } | Self::Undrain { .. } => Some(Slot::Drain { node: sender }),
             Self::Certify { .. } => Some(Slot::Certify { node: sender }),
+            Self::Leave { .. } | Self::Stay { .. } => Some(Slot::Leave { node: sender }),
             Self::Transfer { .. }
             | Self::SubmitTask(_)
             | Self::CancelTask { .. }
@@ -346,7 +370,9 @@ impl Kind {
             | Self::Alive { .. }
             | Self::Drain { .. }
             | Self::Undrain { .. }
-            | Self::Certify { .. } => None,
+            | Self::Certify { .. }
+            | Self::Leave { .. }
+            | Self::Stay { .. } => None,
         }
     }
 
@@ -360,7 +386,9 @@ impl Kind {
             Self::RenewLease { .. } => CLAIM_SIZE + 4,
             Self::Suspect { .. } => 1 + 32 + 1 + 4 + 8,
             Self::Withdraw { .. } => 1 + 32 + 8,
-            Self::Alive { .. } | Self::Drain { .. } | Self::Undrain { .. } => 1 + 8,
+            Self::Alive { .. } | Self::Drain { .. } | Self::Undrain { .. } | Self::Leave { .. } | Self::Stay { .. } => {
+                1 + 8
+            }
             Self::Certify { certified, .. } => 1 + 4 + 4 + 32 * (certified.programs.len() + certified.models.len()) + 8,
         }
     }
@@ -426,6 +454,14 @@ impl Encode for Kind {
                 certified.write(out);
                 sequence.write(out);
             }
+            Self::Leave { sequence } => {
+                LEAVE.write(out);
+                sequence.write(out);
+            }
+            Self::Stay { sequence } => {
+                STAY.write(out);
+                sequence.write(out);
+            }
         }
     }
 }
@@ -450,6 +486,8 @@ impl Decode for Kind {
             DRAIN => Ok(Self::Drain { sequence: Sequence::read(r)? }),
             UNDRAIN => Ok(Self::Undrain { sequence: Sequence::read(r)? }),
             CERTIFY => Ok(Self::Certify { certified: Certified::read(r)?, sequence: Sequence::read(r)? }),
+            LEAVE => Ok(Self::Leave { sequence: Sequence::read(r)? }),
+            STAY => Ok(Self::Stay { sequence: Sequence::read(r)? }),
             got => Err(DecodeError::Tag { what: "transaction kind", got }),
         }
     }

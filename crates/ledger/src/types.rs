@@ -91,6 +91,13 @@ impl Height {
     }
 }
 
+impl Epoch {
+    /// The epoch that follows, or the last one that can be counted.
+    pub const fn after(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
 impl Timestamp {
     /// The time so many milliseconds later, or the last one that can be counted.
     pub const fn after(self, milliseconds: u64) -> Self {

@@ -66,8 +66,10 @@ type Pair = (NodeId, NodeId);
 /// What validators say of each other, and what follows from it. All but `changes` is in the entries. Cloning is O(1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdicts {
-    /// All validators in the order of their keys.
+    /// All that are or were validators, in the order of their keys.
     nodes: Arc<Vec<NodeId>>,
+    /// How many of them have a vote.
+    voters: usize,
     records: OrdMap<NodeId, Arc<Record>>,
     statements: OrdMap<Pair, Statement>,
     /// How many suspicions stand against whom; nobody against whom none does.
@@ -84,6 +86,7 @@ impl Verdicts {
     pub(crate) fn new(nodes: impl Iterator<Item = NodeId>) -> Self {
         let mut verdicts = Self {
             nodes: Arc::default(),
+            voters: 0,
             records: OrdMap::new(),
             statements: OrdMap::new(),
             against: OrdMap::new(),
@@ -94,6 +97,7 @@ impl Verdicts {
         let mut nodes: Vec<NodeId> = nodes.collect();
         nodes.sort_unstable();
         nodes.into_iter().for_each(|node| verdicts.admit(node));
+        verdicts.voters = verdicts.nodes.len();
         verdicts
     }
 
@@ -147,7 +151,7 @@ impl Verdicts {
 
     pub(crate) fn is_candidate_for_removal(&self, node: &NodeId) -> bool {
         // A single validator cannot be accused by anybody, and its quorum is one.
-        self.count_against(node) >= quorum(self.nodes.len())
+        self.count_against(node) >= quorum(self.voters)
     }
 
     pub(crate) fn next_sequence(&self, accuser: &NodeId, accused: &NodeId) -> Sequence {
@@ -159,7 +163,7 @@ impl Verdicts {
     }
 
     fn faults(&self) -> usize {
-        faults(self.nodes.len())
+        faults(self.voters)
     }
 
     fn count_against(&self, node: &NodeId) -> usize {
@@ -187,9 +191,6 @@ impl Verdicts {
         self.check_validator(accuser)?;
         if accuser == accused {
             return Err(TransactionError::AboutOneself);
-        }
-        if !self.records.contains_key(&accused) {
-            return Err(TransactionError::NodeUnknown { node: accused });
         }
         check_sequence(self.next_sequence(&accuser, &accused), got)
     }
@@ -405,6 +406,29 @@ impl Verdicts {
         let (status, turn) =
             if is_waived { (Status::Active, Turn::Active) } else { (Status::Trial { left: TRIAL }, Turn::Trial) };
         self.turn(tree, node, status, turn, now);
+    }
+}
+
+/// What follows from a change of the set of validators.
+impl Verdicts {
+    /// So many have a vote from here on.
+    pub(crate) const fn set_voters(&mut self, voters: usize) {
+        self.voters = voters;
+    }
+
+    /// A validator's vote is gone: nothing that it says stands, and nothing that is said of it.
+    pub(crate) fn retire(&mut self, tree: &mut Tree, node: NodeId) {
+        let about = |(accused, accuser): &&Pair| *accused == node || *accuser == node;
+        let pairs: Vec<Pair> = self.statements.keys().filter(about).copied().collect();
+        for pair in pairs {
+            let mut statement = self.statements[&pair];
+            if self.lift(pair, &mut statement).is_some() {
+                self.store_statement(tree, pair, statement);
+            }
+        }
+        if self.unresponsive.remove(&node).is_some() {
+            self.amend(tree, node, |record| record.status = Status::Active);
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! Votes are taken from what nodes send, alone and inside certificates, over all restarts. Only a pair of votes whose
 //! signatures are both good is a contradiction: anyone can write someone else's name under a vote.
 
+use crate::electorate::Electorate;
 use commonware_codec::{Encode as _, Read as _, varint::UInt};
 use commonware_consensus::{
     simplex::types::{Certificate, Proposal, Vote},
@@ -14,8 +15,8 @@ use commonware_cryptography::{
     ed25519::{PublicKey, Signature},
 };
 use commonware_runtime::IoBuf;
-use commonware_utils::{Participant, ordered::Set};
-use std::collections::BTreeMap;
+use commonware_utils::{Participant, sync::Mutex};
+use std::{collections::BTreeMap, sync::Arc};
 use validator::{chain::Digest, scheme::Scheme};
 
 /// Views remembered. Ten minutes of the fastest network; a contradiction lies at most a restart apart.
@@ -52,20 +53,20 @@ struct Ballot {
 /// See the module.
 pub(crate) struct Ballots {
     namespace: Vec<u8>,
-    participants: Set<PublicKey>,
+    electorate: Arc<Mutex<Electorate>>,
     seen: BTreeMap<Round, BTreeMap<(Participant, Kind), Ballot>>,
     /// Contradictions, each in a sentence, until they are taken.
     contradictions: Vec<String>,
     votes: u64,
     /// The newest view in which each voted to notarize or nullify.
-    newest: BTreeMap<Participant, Round>,
+    newest: BTreeMap<PublicKey, Round>,
 }
 
 impl Ballots {
-    pub(crate) fn new(namespace: Vec<u8>, participants: Set<PublicKey>) -> Self {
+    pub(crate) fn new(namespace: Vec<u8>, electorate: Arc<Mutex<Electorate>>) -> Self {
         Self {
             namespace,
-            participants,
+            electorate,
             seen: BTreeMap::new(),
             contradictions: Vec::new(),
             votes: 0,
@@ -80,8 +81,7 @@ impl Ballots {
 
     /// The newest round in which `key` voted to notarize or nullify.
     pub(crate) fn newest(&self, key: &PublicKey) -> Option<Round> {
-        let signer = self.participants.iter().position(|other| other == key)?;
-        self.newest.get(&Participant::from_usize(signer)).copied()
+        self.newest.get(key).copied()
     }
 
     pub(crate) fn take_contradictions(&mut self) -> Vec<String> {
@@ -91,7 +91,7 @@ impl Ballots {
     /// A message on the channel of votes.
     pub(crate) fn vote(&mut self, mut message: IoBuf) {
         let Some(vote) =
-            subchannel(&mut message).and_then(|()| Vote::<Scheme, Digest>::read_cfg(&mut message, &()).ok())
+            subchannel(&mut message).and_then(|_| Vote::<Scheme, Digest>::read_cfg(&mut message, &()).ok())
         else {
             return;
         };
@@ -110,11 +110,11 @@ impl Ballots {
 
     /// A message on the channel of certificates.
     pub(crate) fn certificate(&mut self, mut message: IoBuf) {
-        let Some(certificate) = subchannel(&mut message)
-            .and_then(|()| Certificate::<Scheme, Digest>::read_cfg(&mut message, &self.participants.len()).ok())
-        else {
-            return;
-        };
+        let certificate = subchannel(&mut message).and_then(|epoch| {
+            let voters = self.electorate.lock().of(epoch).len();
+            Certificate::<Scheme, Digest>::read_cfg(&mut message, &voters).ok()
+        });
+        let Some(certificate) = certificate else { return };
         let (round, kind, signed, certificate) = match certificate {
             Certificate::Notarization(it) => notarized(Kind::Notarize, &it.proposal, it.certificate),
             Certificate::Finalization(it) => notarized(Kind::Finalize, &it.proposal, it.certificate),
@@ -144,23 +144,31 @@ impl Ballots {
             self.seen.pop_first();
         }
         if let Some((rival, other)) = against
-            && self.is_good(signer, kind, ballot)
-            && self.is_good(signer, rival, &other)
+            && let Some(key) = self.key(round, signer)
+            && self.is_good(&key, kind, ballot)
+            && self.is_good(&key, rival, &other)
         {
-            let key = self.participants.iter().nth(usize::from(signer)).map(ToString::to_string).unwrap_or_default();
-            self.contradictions.push(format!("{key} signed both {kind:?} and {rival:?} in view {}", round.1));
+            let (epoch, view) = round;
+            self.contradictions
+                .push(format!("{key} signed both {kind:?} and {rival:?} in view {view} of epoch {epoch}"));
         }
     }
 
     /// A vote may be older than one before it: to repeat one that was signed before a crash is allowed, and whether it had
     /// left by then cannot be told from the wire.
     fn remember(&mut self, round: types::Round, signer: Participant) {
-        let newest = self.newest.entry(signer).or_default();
-        *newest = numbers(round).max(*newest);
+        let round = numbers(round);
+        if let Some(key) = self.key(round, signer) {
+            let newest = self.newest.entry(key).or_default();
+            *newest = round.max(*newest);
+        }
     }
 
-    fn is_good(&self, signer: Participant, kind: Kind, ballot: &Ballot) -> bool {
-        let Some(key) = self.participants.iter().nth(usize::from(signer)) else { return false };
+    fn key(&self, (epoch, _): Round, signer: Participant) -> Option<PublicKey> {
+        self.electorate.lock().of(epoch).iter().nth(usize::from(signer)).cloned()
+    }
+
+    fn is_good(&self, key: &PublicKey, kind: Kind, ballot: &Ballot) -> bool {
         ballot
             .signature
             .as_ref()
@@ -182,9 +190,9 @@ pub(crate) fn verify(namespace: &[u8], key: &PublicKey, kind: Kind, message: &[u
     key.verify(&namespace, message, signature)
 }
 
-/// Skips the number of the epoch's subchannel.
-fn subchannel(message: &mut IoBuf) -> Option<()> {
-    UInt::<u64>::read_cfg(message, &()).ok().map(|_| ())
+/// Reads the number of the epoch's subchannel.
+fn subchannel(message: &mut IoBuf) -> Option<u64> {
+    UInt::<u64>::read_cfg(message, &()).ok().map(|UInt(epoch)| epoch)
 }
 
 #[cfg(test)]
@@ -195,6 +203,7 @@ mod tests {
         types::{Epoch, View},
     };
     use commonware_cryptography::{Signer as _, certificate::Attestation, ed25519::PrivateKey, sha256};
+    use commonware_utils::ordered::Set;
 
     const NAMESPACE: &[u8] = b"test";
 
@@ -234,7 +243,7 @@ mod tests {
 
     fn contradictions(votes: &[Vote<Scheme, Digest>]) -> usize {
         let keys = Set::from_iter_dedup([PrivateKey::from_seed(1).public_key()]);
-        let mut ballots = Ballots::new(NAMESPACE.to_vec(), keys);
+        let mut ballots = Ballots::new(NAMESPACE.to_vec(), Arc::new(Mutex::new(Electorate::new(keys))));
         for vote in votes {
             let mut message = UInt(0u64).encode().to_vec();
             message.extend(vote.encode().as_ref());

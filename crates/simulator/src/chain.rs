@@ -7,6 +7,7 @@ use crate::{
     Checker,
     ballots::{Kind, verify},
     book::Book,
+    electorate::{Electorate, quorum},
     load::Load,
     tasks::{self, Counted, Held},
     world::World,
@@ -17,7 +18,8 @@ use commonware_consensus::{
     simplex::types::Finalization,
     types::Height,
 };
-use commonware_cryptography::ed25519::Signature;
+use commonware_cryptography::ed25519::{self, Signature};
+use commonware_utils::ordered::Set;
 use ledger::{Block, Hash, PublicKey, TxId};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +79,13 @@ impl Chain {
 
 /// Checks the chains of all nodes against each other, the book and what clients were told. Gives what went wrong with tasks
 /// on the node where it is worst.
-pub(crate) fn check(world: &World, chains: &[Chain], load: &Load, book: &mut Book, at_ms: u64) -> Counted {
+pub(crate) fn check(
+    (world, electorate): (&World, &Electorate),
+    chains: &[Chain],
+    load: &Load,
+    book: &mut Book,
+    at_ms: u64,
+) -> Counted {
     let mut verified = BTreeSet::new();
     let mut counted = Counted::default();
     for chain in chains {
@@ -85,7 +93,7 @@ pub(crate) fn check(world: &World, chains: &[Chain], load: &Load, book: &mut Boo
         let mut accuse = |checker, what: String| wrong.push((checker, what));
         let blocks = blocks(chain, &mut accuse).unwrap_or_default();
         if !blocks.is_empty() {
-            check_certificates(world, chain, &mut verified, &mut accuse);
+            check_certificates((world, electorate), chain, &mut verified, &mut accuse);
             check_sum(world, chain, &blocks, &mut accuse);
             check_reports(chain, &blocks, load, &mut accuse);
             counted = counted.max(tasks::check(world, &blocks, &chain.tasks, load, book, &mut accuse));
@@ -125,7 +133,7 @@ fn blocks<'a>(chain: &'a Chain, accuse: &mut impl FnMut(Checker, String)) -> Opt
 
 /// From the tip down: each block has a certificate of its own, or is the parent of one that is covered.
 fn check_certificates(
-    world: &World,
+    (world, electorate): (&World, &Electorate),
     chain: &Chain,
     verified: &mut BTreeSet<(usize, Vec<u8>, Vec<u8>)>,
     accuse: &mut impl FnMut(Checker, String),
@@ -140,9 +148,10 @@ fn check_certificates(
                 accuse(Checker::Certificates, what);
             }
             Some(finalization) => {
-                let signers = signers(world, finalization, verified);
-                if signers < world.quorum() {
-                    let needed = world.quorum();
+                let voters = electorate.of(block.epoch.0);
+                let signers = signers((world, voters), finalization, verified);
+                let needed = quorum(voters.len());
+                if signers < needed {
                     let what = format!("block {} has {signers} valid signatures, {needed} are needed", link.height);
                     accuse(Checker::Certificates, what);
                 }
@@ -156,12 +165,11 @@ fn check_certificates(
 
 /// How many distinct validators signed. `verified` remembers good signatures: nodes hold much the same ones.
 fn signers(
-    world: &World,
+    (world, participants): (&World, &Set<ed25519::PublicKey>),
     finalization: &Finalization<Scheme, Digest>,
     verified: &mut BTreeSet<(usize, Vec<u8>, Vec<u8>)>,
 ) -> usize {
     let namespace = validator::validator::namespace(&world.genesis);
-    let participants = world.participants();
     let message = finalization.proposal.encode().to_vec();
     let certificate = &finalization.certificate;
     let mut distinct = BTreeSet::new();
@@ -201,7 +209,9 @@ fn check_sum(world: &World, chain: &Chain, blocks: &[&Block], accuse: &mut impl 
                 | ledger::Kind::Alive { .. }
                 | ledger::Kind::Drain { .. }
                 | ledger::Kind::Undrain { .. }
-                | ledger::Kind::Certify { .. } => continue,
+                | ledger::Kind::Certify { .. }
+                | ledger::Kind::Leave { .. }
+                | ledger::Kind::Stay { .. } => continue,
             };
             let sender = accounts.entry(transaction.account).or_default();
             if sender.1 != transaction.nonce.0 {
@@ -343,7 +353,8 @@ mod tests {
         load.finalized.insert(transfer(&world, 1, 5).id(), (2, "n3".into()));
         change(&world, &mut chain, &mut load);
         let mut book = Book::default();
-        check(&world, &[chain], &load, &mut book, 0);
+        let electorate = Electorate::new(world.participants());
+        check((&world, &electorate), &[chain], &load, &mut book, 0);
         let mut accusers: Vec<Checker> = book.violations().iter().map(|Violation { checker, .. }| *checker).collect();
         accusers.dedup();
         accusers

@@ -14,6 +14,7 @@
 //! - `orders`: what do clients order?
 //! - `work`: how long does a task take, and what comes out of it?
 //! - `tap`, `ballots`: which votes went over the wire, and do any contradict each other?
+//! - `electorate`: who votes in which epoch, as the nodes say?
 //! - `book`: what nodes and clients were seen to claim
 //! - `chain`: are the blocks that nodes hold in order, certified, and without loss?
 //! - `tasks`: was every task done once, or is it still open?
@@ -29,6 +30,7 @@
 mod ballots;
 mod book;
 mod chain;
+mod electorate;
 mod links;
 mod load;
 mod machine;

@@ -72,6 +72,7 @@ impl Topology {
                 | Fault::StuckWorker { .. }
                 | Fault::SlowDisk { .. }
                 | Fault::FalseAccuser { .. }
+                | Fault::Leave { .. }
                 | Fault::PowerLoss => unreachable!("only faults of the network are kept here"),
             }
         }

@@ -122,7 +122,7 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         Fault::Heal => push(at, Action::Heal),
         Fault::PowerLoss => push(at, Action::PowerLoss),
         // They end by themselves.
-        Fault::SlowDisk { .. } | Fault::FalseAccuser { .. } => push(at, Action::Begin(id, fault)),
+        Fault::SlowDisk { .. } | Fault::FalseAccuser { .. } | Fault::Leave { .. } => push(at, Action::Begin(id, fault)),
         Fault::Partition { lasts, .. }
         | Fault::OneWay { lasts, .. }
         | Fault::Loss { lasts, .. }
@@ -205,6 +205,7 @@ impl Storm<'_> {
                 let delay = self.time(Duration::from_millis(300), Duration::from_secs(3));
                 Fault::SlowDisk { nodes: vec![self.one()], delay, lasts }
             }
+            Kind::Leave => Fault::Leave { nodes: vec![self.one()] },
             Kind::FalseAccuser => {
                 let about = self.one();
                 let mut nodes = self.some();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 30] = [
+const FILES: [&str; 32] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -39,6 +39,8 @@ const FILES: [&str; 30] = [
     include_str!("../../../scenarios/stall-leader.toml"),
     include_str!("../../../scenarios/stall-beyond-f.toml"),
     include_str!("../../../scenarios/wrong-clocks.toml"),
+    include_str!("../../../scenarios/leave.toml"),
+    include_str!("../../../scenarios/gradual-loss.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/canary.toml"),
@@ -85,6 +87,14 @@ pub struct Scenario {
     /// nodes are dealt to the two networks in turn. No protocol survives more than f of these.
     #[serde(default)]
     twins: Vec<String>,
+    /// Blocks of an epoch: few, so that a run of a minute sees some.
+    #[serde(default = "epoch_length")]
+    pub epoch_length: u64,
+    /// For how long a quorum must have held a node unresponsive before it is removed.
+    #[serde(default = "remove_after", deserialize_with = "duration")]
+    pub remove_after: Duration,
+    /// How many liars every set of validators must survive; as many as the first one does if it is left out.
+    pub byzantine_budget: Option<usize>,
     /// Nodes that stay down when everything else is healed.
     #[serde(default)]
     left_down: Vec<String>,
@@ -200,6 +210,8 @@ pub enum Kind {
     SlowDisk,
     /// See [`Fault::FalseAccuser`].
     FalseAccuser,
+    /// See [`Fault::Leave`].
+    Leave,
     /// See [`Fault::PowerLoss`].
     PowerLoss,
 }
@@ -309,6 +321,11 @@ pub enum Fault {
     },
     /// All links are as they were, and all nodes come back.
     Heal,
+    /// Nodes say that they want to be validators no more.
+    Leave {
+        /// Which.
+        nodes: Vec<usize>,
+    },
     /// Nodes crash and lose the engine's record of their votes.
     WipeJournal {
         /// Which.
@@ -449,6 +466,9 @@ impl Scenario {
         check((1..=NODES_MAX).contains(&self.nodes), "nodes", format!("must be 1 to {NODES_MAX}, not {}", self.nodes))?;
         check(self.load.accounts >= 2, "[load] accounts", "must be at least 2: transfers need a recipient".into())?;
         check(self.load.keep_blocks >= 10, "[load] keep_blocks", "must be at least 10".into())?;
+        check(self.epoch_length >= 16, "epoch_length", "must be at least 16".into())?;
+        let remove_after = "must be at least 1s".into();
+        check(self.remove_after >= Duration::from_secs(1), "remove_after", remove_after)?;
         check(!self.expect.is_empty(), "expect", "must name what has to hold".into())?;
         check(self.duration >= Duration::from_secs(1), "duration", "must be at least 1s".into())?;
         if let Some(swarm) = &self.swarm {
@@ -515,6 +535,7 @@ impl Entry {
                 lasts: lasts.ok_or("needs for = \"10s\"")?,
             },
             Kind::Heal => Fault::Heal,
+            Kind::Leave => Fault::Leave { nodes: nodes()? },
             Kind::WipeJournal => Fault::WipeJournal { nodes: nodes()?, lasts: down()? },
             Kind::LoseGuard => Fault::LoseGuard { nodes: nodes()?, lasts: down()? },
             Kind::DamageGuard => Fault::DamageGuard { nodes: nodes()?, lasts: down()? },
@@ -561,6 +582,14 @@ fn numbers(names: &[String], count: usize) -> Result<Vec<usize>, String> {
         number.ok_or_else(|| format!("there is no node {name:?}, there are n0 to n{}", count - 1))
     };
     names.iter().map(number).collect()
+}
+
+const fn epoch_length() -> u64 {
+    64
+}
+
+const fn remove_after() -> Duration {
+    Duration::from_secs(600)
 }
 
 const fn block_time() -> Duration {

@@ -5,6 +5,7 @@ use crate::{
     ballots::{Ballots, Round},
     book::Book,
     chain::{self, Chain},
+    electorate::{Electorate, quorum},
     links::{Link, Topology},
     load::{self, Directory, Load},
     machine::{Blown, Fate, Fuse, Hosted, Machine, Skew},
@@ -79,6 +80,7 @@ pub(crate) struct Run {
     pub(crate) book: Arc<Mutex<Book>>,
     pub(crate) load: Arc<Mutex<Load>>,
     pub(crate) ballots: Arc<Mutex<Ballots>>,
+    electorate: Arc<Mutex<Electorate>>,
     pub(crate) done: Vec<String>,
     pub(crate) now: Duration,
     pub(crate) resumed: Option<Duration>,
@@ -122,12 +124,14 @@ enum Guard {
 impl Run {
     pub(crate) fn new(world: World) -> Self {
         let namespace = validator::validator::namespace(&world.genesis);
+        let electorate = Arc::new(Mutex::new(Electorate::new(world.participants())));
         let slot =
             Slot { up: true, starts: 0, changed: Duration::ZERO, guard: Guard::Whole, skew: Skew::None, fuse: None };
         Self {
             book: Arc::default(),
             load: Arc::new(Mutex::new(Load::new(world.accounts.len()))),
-            ballots: Arc::new(Mutex::new(Ballots::new(namespace, world.participants()))),
+            ballots: Arc::new(Mutex::new(Ballots::new(namespace, electorate.clone()))),
+            electorate,
             done: Vec::new(),
             now: Duration::ZERO,
             resumed: None,
@@ -286,6 +290,13 @@ impl<'a> Session<'a> {
                 let affliction = afflict(Illness::SlowDisk, lasts);
                 let affliction = Affliction { delay_ms: milliseconds(delay), ..affliction };
                 self.afflict(&nodes, &affliction);
+            }
+            Action::Begin(_, Fault::Leave { nodes }) => {
+                for index in nodes.iter().flat_map(|node| self.of(*node)) {
+                    let Some(Running { node, .. }) = &self.nodes[index] else { continue };
+                    let (reply, _answer) = oneshot::channel();
+                    let _ = node.requests.try_send(Request::Leave { leaving: true, reply });
+                }
             }
             Action::Begin(_, Fault::FalseAccuser { nodes, about, lasts }) => {
                 let affliction = afflict(Illness::FalseAccuser, lasts);
@@ -525,7 +536,12 @@ impl<'a> Session<'a> {
             }
             let partition = self.run.world.instances[index].partition.clone();
             match loss {
-                Loss::Journal => self.remove(&format!("{partition}votes-0")).await,
+                Loss::Journal => {
+                    let newest = self.run.electorate.lock().newest();
+                    for epoch in 0..=newest {
+                        self.remove(&format!("{partition}votes-{epoch}")).await;
+                    }
+                }
                 Loss::Guard => {
                     self.remove(&format!("{partition}guard-a")).await;
                     self.remove(&format!("{partition}guard-b")).await;
@@ -606,6 +622,9 @@ impl<'a> Session<'a> {
                 self.directory.lock()[index] = None;
                 continue;
             }
+            if let Some(what) = self.run.electorate.lock().learn(&running.node.ledger.finalized()) {
+                self.run.accuse(Checker::Agreement, format!("{name}: {what}"));
+            }
             let duty = running.node.snapshot.borrow().status.duty;
             let slot = &mut self.run.slots[index];
             slot.guard = match (slot.guard, duty) {
@@ -628,10 +647,12 @@ impl<'a> Session<'a> {
             let stalled = self.nodes[*index].as_ref().is_some_and(|running| running.machine.is_halted());
             slot.up && !stalled && !matches!(slot.guard, Guard::Lost | Guard::Observed)
         };
-        let voters: Vec<usize> =
-            (0..slots.len()).filter(votes).map(|index| self.run.world.instances[index].node).collect();
+        let present = self.run.electorate.lock().present().clone();
+        let node = |index: usize| self.run.world.instances[index].node;
+        let is_voter = |node: &usize| present.iter().any(|key| *key == self.run.world.public(*node));
+        let voters: Vec<usize> = (0..slots.len()).filter(votes).map(node).filter(is_voter).collect();
         let twins = !self.run.world.scenario.twins().is_empty();
-        let there = twins || !self.run.topology.without_quorum(&voters, self.run.world.quorum());
+        let there = twins || !self.run.topology.without_quorum(&voters, quorum(present.len()));
         self.run.halted = if there { None } else { Some(self.run.halted.unwrap_or(self.run.now)) };
         self.run.book.lock().quorum(there);
     }
@@ -645,7 +666,8 @@ impl<'a> Session<'a> {
             return;
         }
         let observers = run.slots.iter().filter(|slot| matches!(slot.guard, Guard::Lost | Guard::Observed)).count();
-        let lost_beyond_f = observers > run.world.keys.len() - run.world.quorum();
+        let present = run.electorate.lock().present().len();
+        let lost_beyond_f = observers > present - quorum(present);
         for (index, running) in self.nodes.iter().enumerate() {
             let Some(running) = running else { continue };
             if running.machine.is_halted() || run.now.saturating_sub(run.slots[index].changed) < STARTED_BEFORE {
@@ -811,8 +833,13 @@ impl<'a> Session<'a> {
         }
         self.clock();
         let at_ms = milliseconds(self.run.now);
-        let Counted { lost, doubled } =
-            chain::check(&world, &chains, &self.run.load.lock(), &mut self.run.book.lock(), at_ms);
+        let Counted { lost, doubled } = chain::check(
+            (&world, &self.run.electorate.lock()),
+            &chains,
+            &self.run.load.lock(),
+            &mut self.run.book.lock(),
+            at_ms,
+        );
         if let Some(furthest) = chains.iter().max_by_key(|chain| chain.tip()) {
             let stale = self.run.book.lock().rejections().count() as u64;
             let (report, falls, wrong) = tally(&world, furthest.blocks());
@@ -878,6 +905,8 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         | EventKind::RecoveryWanted { .. }
         | EventKind::PartitionChanged { .. }
         | EventKind::StandingChanged { .. }
+        | EventKind::SetDecided { .. }
+        | EventKind::EpochBegan { .. }
         | EventKind::ScalingChanged { .. }
         | EventKind::DutyChanged { .. }
         | EventKind::PeerBlocked { .. }

@@ -28,7 +28,8 @@ pub(crate) fn tally<'a>(
         report: TaskReport::default(),
     };
     let mut wrong = Vec::new();
-    let mut court = Court::new(world.genesis.validators.len(), world.genesis.timestamp_ms);
+    let voters = world.genesis.validators.iter().map(|validator| validator.key).collect();
+    let mut court = Court::new(voters, world.genesis.timestamp_ms);
     for block in blocks {
         if let Err(problem) = tally.block(block) {
             wrong.push((Checker::Tasks, format!("the blocks cannot be executed again: {problem}")));

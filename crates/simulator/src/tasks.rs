@@ -178,7 +178,9 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
                 | Kind::Alive { .. }
                 | Kind::Drain { .. }
                 | Kind::Undrain { .. }
-                | Kind::Certify { .. } => {}
+                | Kind::Certify { .. }
+                | Kind::Leave { .. }
+                | Kind::Stay { .. } => {}
                 Kind::SubmitTask(submission) => self.submit(block, transaction, submission),
                 Kind::CancelTask { id } => self.cancel(block, transaction.account, id.as_str()),
                 Kind::CompleteTask { claim, output } => {

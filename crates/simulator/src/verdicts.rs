@@ -3,7 +3,7 @@
 //! Written from the rules and not from the ledger: it reads what validators say off the blocks, counts, and compares with
 //! what the state says after each block.
 
-use ledger::{Block, Height, Kind, NodeId, Phase, Policy, Reason, State, TaskNumber, TaskState, Turn};
+use ledger::{Block, Departure, Height, Kind, NodeId, Phase, Policy, Reason, State, TaskNumber, TaskState, Turn};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A statement stands for so long, in milliseconds of lease time.
@@ -20,14 +20,25 @@ pub(crate) struct Court {
     /// Of whom, by whom: until when it stands.
     said: BTreeMap<NodeId, BTreeMap<NodeId, u64>>,
     down: BTreeMap<NodeId, Reason>,
+    /// Who has a vote.
+    voters: BTreeSet<NodeId>,
+    /// Who said that it wants to leave, and did not take it back.
+    leaving: BTreeSet<NodeId>,
     /// All that fell: in which block, who, and for what.
     pub(crate) falls: Vec<(Height, NodeId, Reason)>,
 }
 
 impl Court {
-    pub(crate) const fn new(validators: usize, start_ms: u64) -> Self {
-        let faults = (validators - 1) / 3;
-        Self { faults, now: (start_ms, start_ms), said: BTreeMap::new(), down: BTreeMap::new(), falls: Vec::new() }
+    pub(crate) fn new(voters: BTreeSet<NodeId>, start_ms: u64) -> Self {
+        Self {
+            faults: (voters.len() - 1) / 3,
+            now: (start_ms, start_ms),
+            said: BTreeMap::new(),
+            down: BTreeMap::new(),
+            voters,
+            leaving: BTreeSet::new(),
+            falls: Vec::new(),
+        }
     }
 
     /// Follows one block, and says what is wrong with the state after it.
@@ -38,6 +49,8 @@ impl Court {
         self.said.values_mut().for_each(|accusers| accusers.retain(|_, until| *until >= self.now.0));
         let (fell, mut wrong) = self.judge_falls(state);
         self.falls.extend(fell.into_iter().map(|(node, reason)| (block.height, node, reason)));
+        wrong.extend(self.judge_decision(state));
+        self.forget_gone(state);
         wrong.extend(self.judge_returns(state, &spoke));
         wrong.extend(self.judge_leases(state));
         wrong
@@ -60,6 +73,8 @@ impl Court {
                     self.said.remove(&transaction.account);
                     spoke.insert(transaction.account);
                 }
+                Kind::Leave { .. } => drop(self.leaving.insert(transaction.account)),
+                Kind::Stay { .. } => drop(self.leaving.remove(&transaction.account)),
                 Kind::Transfer { .. }
                 | Kind::SubmitTask(_)
                 | Kind::CancelTask { .. }
@@ -96,6 +111,39 @@ impl Court {
         }
         self.down.extend(&fell);
         (fell, wrong)
+    }
+
+    /// Whoever is to go asked for it, or a quorum holds it unresponsive; and enough are left.
+    fn judge_decision(&self, state: &State) -> Vec<String> {
+        let Some(decision) = state.decision() else { return Vec::new() };
+        let mut wrong = Vec::new();
+        let quorum = self.voters.len() - self.faults;
+        for (node, departure) in &decision.going {
+            let is_due = match departure {
+                Departure::Left => self.leaving.contains(node),
+                Departure::Removed => self.down.contains_key(node) && self.accusers(node) >= quorum,
+            };
+            if !is_due {
+                wrong.push(format!("{node} is to go ({departure:?}), on the word of {}", self.accusers(node)));
+            }
+        }
+        let left = decision.voters.len();
+        if left + decision.going.len() < self.voters.len() || left < 3 * state.byzantine_budget() + 1 {
+            wrong.push(format!("{left} validators are left of {}", self.voters.len()));
+        }
+        wrong
+    }
+
+    /// Who has no vote any more says nothing, and nothing is said of it.
+    fn forget_gone(&mut self, state: &State) {
+        let voters: BTreeSet<NodeId> = state.voters().iter().copied().collect();
+        if voters != self.voters {
+            self.said.retain(|node, _| voters.contains(node));
+            self.said.values_mut().for_each(|accusers| accusers.retain(|accuser, _| voters.contains(accuser)));
+            self.down.retain(|node, _| voters.contains(node));
+            self.faults = (voters.len() - 1) / 3;
+            self.voters = voters;
+        }
     }
 
     fn judge_returns(&mut self, state: &State, spoke: &BTreeSet<NodeId>) -> Vec<String> {

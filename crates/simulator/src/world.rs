@@ -6,7 +6,9 @@ use commonware_cryptography::{
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_utils::ordered::Set;
-use ledger::{Amount, Certified, ChainId, Genesis, GenesisBalance, GenesisValidator, SecretKey, TaskLimits};
+use ledger::{
+    Amount, Certified, ChainId, EpochLimits, Genesis, GenesisBalance, GenesisValidator, SecretKey, TaskLimits,
+};
 use rand::{SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -58,7 +60,7 @@ impl World {
         config.store.checkpoint_interval = 20 + u64::from(derive("checkpoints", 0)[0]);
         Self {
             plan: Plan::new(scenario, seed),
-            genesis: genesis(&keys, &accounts, scenario.load.keep_blocks),
+            genesis: genesis(&keys, &accounts, scenario),
             config,
             instances: instances(scenario),
             keys,
@@ -80,19 +82,9 @@ impl World {
         self.keys[node].public_key()
     }
 
-    /// The validators in the order in which certificates number them.
+    /// The first validators in the order in which certificates number them.
     pub(crate) fn participants(&self) -> Set<PublicKey> {
         Set::from_iter_dedup(self.keys.iter().map(PrivateKey::public_key))
-    }
-
-    /// How many signatures a certificate needs. Written apart from the ledger's and the engine's arithmetic.
-    pub(crate) fn quorum(&self) -> usize {
-        let n = self.keys.len();
-        let mut faults = 0;
-        while 3 * (faults + 1) < n {
-            faults += 1;
-        }
-        n - faults
     }
 }
 
@@ -107,7 +99,7 @@ fn derive(seed: u64, matter: &str, numbers: &[u64]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-fn genesis(keys: &[PrivateKey], accounts: &[SecretKey], keep_blocks: u64) -> Genesis {
+fn genesis(keys: &[PrivateKey], accounts: &[SecretKey], scenario: &Scenario) -> Genesis {
     let validators = keys.iter().enumerate().map(|(index, key)| GenesisValidator {
         name: format!("n{index}"),
         key: ledger_key(&key.public_key()),
@@ -120,11 +112,16 @@ fn genesis(keys: &[PrivateKey], accounts: &[SecretKey], keep_blocks: u64) -> Gen
     let genesis = Genesis {
         version: ledger::genesis::VERSION,
         chain_id: "simulation-devnet".parse().expect("a chain id"),
-        byzantine_budget: ledger::faults(keys.len()),
+        byzantine_budget: scenario.byzantine_budget.unwrap_or_else(|| ledger::faults(keys.len())),
         timestamp_ms: START_MS,
         validators: validators.collect(),
         balances: balances.collect(),
-        tasks: TaskLimits { keep_blocks, ..TaskLimits::default() },
+        tasks: TaskLimits { keep_blocks: scenario.load.keep_blocks, ..TaskLimits::default() },
+        epochs: EpochLimits {
+            length: scenario.epoch_length,
+            remove_after_ms: u64::try_from(scenario.remove_after.as_millis()).unwrap_or(u64::MAX),
+            ..EpochLimits::default()
+        },
         certified: Certified::default(),
     };
     genesis.validate().expect("a genesis made here is valid");

@@ -111,9 +111,12 @@ pub(crate) enum Verb {
     /// Who says that it hears whom.
     Matrix,
     /// The validators as one of them sees them, unreachable ones included.
+    #[command(args_conflicts_with_subcommands = true)]
     Nodes {
         /// Only this one, with why it stands as it does and what came before.
         name: Option<String>,
+        #[command(subcommand)]
+        change: Option<SetChange>,
     },
     /// How the tasks are spread over the validators, and how much capacity they ask for.
     Balance,
@@ -289,7 +292,42 @@ pub(crate) struct Up {
     #[arg(long)]
     pub(crate) no_tolerance: bool,
     #[command(flatten)]
+    pub(crate) rules: ChainRules,
+    #[command(flatten)]
     pub(crate) held: Held,
+}
+
+/// `unsplit nodes …`: what changes the set of validators, between two epochs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SetChange {
+    /// Have the validator leave the set when an epoch ends, if enough others are left. Needs its token.
+    Leave,
+    /// Have a validator that wants to leave stay, while its leaving is not decided. Needs its token.
+    Stay,
+    /// Who votes now and next, and what would be decided if these were to go as well. Changes nothing.
+    SimulateChange {
+        /// Validators that would leave by their own wish.
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        leave: Vec<String>,
+        /// Validators that would be removed.
+        #[arg(long, value_name = "NAME", value_delimiter = ',')]
+        remove: Vec<String>,
+    },
+}
+
+/// What a new chain is to hold to, whoever runs it. It is in the genesis file, and never changes.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct ChainRules {
+    /// Blocks of an epoch; the set of validators changes between two of them. By default 256.
+    #[arg(long, value_name = "BLOCKS")]
+    pub(crate) epoch_length: Option<u64>,
+    /// Remove a validator that a quorum has held unresponsive for so long. By default 10 minutes.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) remove_after: Option<Duration>,
+    /// How many liars every set of validators has to survive; none gets smaller than three times that and one. By default
+    /// as many as the first set survives, so that it never shrinks much.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) byzantine_budget: Option<usize>,
 }
 
 /// `unsplit devnet fault …`.
@@ -505,6 +543,8 @@ pub(crate) struct TestnetInit {
     /// Allow fewer than four validators, which tolerate no failure.
     #[arg(long)]
     pub(crate) no_tolerance: bool,
+    #[command(flatten)]
+    pub(crate) rules: ChainRules,
 }
 
 /// `unsplit status`.

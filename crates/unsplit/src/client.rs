@@ -5,7 +5,7 @@ use std::{error::Error as _, path::Path, time::Duration};
 use api::{
     AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, MatrixView, NodeView,
     Nodes, PartitionsView, Problem, RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask,
-    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, Why,
+    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, ValidatorsView, Why,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -117,6 +117,16 @@ impl Client {
     /// Has the validator take no more tasks, or take them again.
     pub(crate) async fn drain(&self, drained: bool) -> Result<TransactionStatus, Trouble> {
         self.send(self.request(Method::POST, if drained { "drain" } else { "undrain" })).await
+    }
+
+    /// Has the validator leave the set of validators, or stay.
+    pub(crate) async fn leave(&self, leaving: bool) -> Result<TransactionStatus, Trouble> {
+        self.send(self.request(Method::POST, if leaving { "leave" } else { "stay" })).await
+    }
+
+    /// Who validates, and what would be decided if these were to go.
+    pub(crate) async fn validators(&self, leave: &[String], remove: &[String]) -> Result<ValidatorsView, Trouble> {
+        self.get(&format!("validators?leave={}&remove={}", leave.join(","), remove.join(","))).await
     }
 
     /// Has the validator want another restarted by its supervisor.

@@ -24,7 +24,7 @@ use std::{
 use ledger::{faults, quorum};
 
 use crate::{
-    cli::Demo,
+    cli::{ChainRules, Demo},
     client::{self, Client},
     demo::{book::Book, load::Load, storm::Storm},
     devnet::{self, Running, plan, record::Record},
@@ -50,7 +50,7 @@ pub(crate) async fn run(demo: &Demo, output: Output, launched: Instant) -> Resul
     let folder = Folder { path: dir, keep: demo.keep };
     // From here on a signal means: clean up first.
     let mut signals = Signals::listen();
-    let record = plan::write(&folder.path, usize::from(demo.nodes), demo.port_base, &[])?;
+    let record = plan::write(&folder.path, usize::from(demo.nodes), demo.port_base, ChainRules::default(), &[])?;
     let mut running = Running::start(&folder.path, output)?;
     introduce(&record, &folder, output);
     let outcome = tokio::select! {

@@ -181,12 +181,12 @@ fn prepare(up: &Up, output: Output) -> Result<&'static str, Failure> {
             check_tolerance(usize::from(up.nodes), up.no_tolerance, output)?;
             plan::check_new_ports(usize::from(up.nodes), up.port_base)?;
             std::fs::remove_dir_all(dir).map_err(Failure::file("delete", dir))?;
-            plan::write(dir, usize::from(up.nodes), up.port_base, &up.sets)?;
+            plan::write(dir, usize::from(up.nodes), up.port_base, up.rules, &up.sets)?;
             Ok("reset: the old chain was deleted, this one is new")
         }
         (false, false, _) => {
             check_tolerance(usize::from(up.nodes), up.no_tolerance, output)?;
-            plan::write(dir, usize::from(up.nodes), up.port_base, &up.sets)?;
+            plan::write(dir, usize::from(up.nodes), up.port_base, up.rules, &up.sets)?;
             Ok("new")
         }
     }

@@ -6,7 +6,7 @@ mod frames;
 
 use std::{collections::HashMap, time::Duration};
 
-use api::{AilmentView, Duty, Event, EventKind, Standing, TaskState};
+use api::{AilmentView, Departing, Duty, Event, EventKind, Standing, TaskState};
 use jiff::Timestamp;
 use reqwest::Response;
 use tokio::time::{sleep, timeout};
@@ -249,6 +249,18 @@ fn sentence(kind: &EventKind) -> String {
         EventKind::StandingChanged { node, standing, reason, accusers, network_event, height } => {
             let change = standing_changed(*standing, reason.as_deref(), accusers, *network_event);
             format!("{node} {change} (block {height})")
+        }
+        EventKind::SetDecided { epoch, validators, going, postponed } => {
+            let mut words = vec![format!("epoch {epoch} will have {validators} validators")];
+            words.extend(going.iter().map(|Departing { node, why, .. }| format!("{node} goes: {why}")));
+            words.extend(postponed.iter().map(|Departing { node, why, postponed }| {
+                format!("{node} stays, although {why}: {}", postponed.as_deref().unwrap_or("?"))
+            }));
+            words.join("; ")
+        }
+        EventKind::EpochBegan { epoch, validators, gone } => {
+            let gone = if gone.is_empty() { String::new() } else { format!(", without {}", gone.join(" ")) };
+            format!("epoch {epoch} begins with {validators} validators{gone}")
         }
         EventKind::ScalingChanged { capacity, desired } => {
             format!("the tasks ask for a capacity of {desired}, there is {capacity}")

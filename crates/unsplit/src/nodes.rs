@@ -1,9 +1,11 @@
 //! Who validates, how do they stand, and why?
 
-use api::{BalanceView, ChangeView, Duty, LinkView, NodeRow, NodeView, RecoveryView, Standing};
+use api::{
+    BalanceView, ChangeView, Departing, Duty, LinkView, NodeRow, NodeView, RecoveryView, Standing, ValidatorsView,
+};
 
 use crate::{
-    cli::Global,
+    cli::{Global, SetChange},
     client::Client,
     failure::{Exit, Failure, listed},
     output::{self, Output},
@@ -42,6 +44,59 @@ pub(crate) async fn drain(drained: bool, global: &Global, output: Output) -> Res
     };
     output.data(&words, &status);
     Ok(Exit::Ok)
+}
+
+/// Changes the set of validators, or says what a change would do.
+pub(crate) async fn change_set(change: &SetChange, global: &Global, output: Output) -> Result<Exit, Failure> {
+    let client = Client::of(global)?;
+    let leaving = match change {
+        SetChange::Leave => true,
+        SetChange::Stay => false,
+        SetChange::SimulateChange { leave, remove } => {
+            let view = client.validators(leave, remove).await?;
+            output.data(&set(&view), &view);
+            return Ok(if view.postponed.is_empty() { Exit::Ok } else { Exit::Refused });
+        }
+    };
+    let status = client.leave(leaving).await?;
+    let name = client.snapshot().await?.status.name;
+    let words = if leaving { "leaves when an epoch ends, if enough are left," } else { "stays" };
+    let words = format!("{name} {words} once {} is final; see: unsplit nodes simulate-change", status.id);
+    output.data(&words, &status);
+    Ok(Exit::Ok)
+}
+
+/// Who votes now, who will, and who is to go.
+fn set(view: &ValidatorsView) -> String {
+    let counted = |names: &[String]| format!("{}: {}", names.len(), names.join(" "));
+    let mut lines = vec![
+        format!(
+            "epoch {} to block {} · {} · need {}",
+            view.epoch,
+            view.last_height,
+            counted(&view.validators),
+            view.quorum
+        ),
+        format!(
+            "no set may have fewer than {} validators: each survives b = {}",
+            3 * view.byzantine_budget + 1,
+            view.byzantine_budget
+        ),
+    ];
+    lines.extend(view.next.iter().map(|next| format!("epoch {} is decided · {}", view.epoch + 1, counted(next))));
+    lines.push(format!(
+        "epoch {} would have, if block {} decided it now · {} · need {}, {} answer",
+        view.foreseen_epoch,
+        view.decided_at,
+        counted(&view.foreseen),
+        view.foreseen_quorum,
+        view.foreseen_answering
+    ));
+    lines.extend(view.going.iter().map(|Departing { node, why, .. }| format!("  {node} would go: {why}")));
+    lines.extend(view.postponed.iter().map(|Departing { node, why, postponed }| {
+        format!("  {node} would stay, although {why}: {}", postponed.as_deref().unwrap_or("?"))
+    }));
+    lines.join("\n")
 }
 
 /// Has the validator want another restarted by its supervisor.
@@ -113,7 +168,13 @@ fn standing(node: &NodeRow) -> String {
         Standing::Unresponsive => format!("unresponsive ({})", node.reason.as_deref().unwrap_or("?")),
         Standing::Trial => format!("trial, {} left", node.trial_left.unwrap_or(0)),
     };
-    if node.drained { format!("{standing}, drained") } else { standing }
+    match (node.gone, node.votes_until, node.leaving) {
+        (true, Some(epoch), _) => format!("gone since epoch {epoch}"),
+        (false, Some(epoch), _) => format!("{standing}, goes with epoch {epoch}"),
+        (_, None, true) => format!("{standing}, leaving"),
+        (_, None, false) if node.drained => format!("{standing}, drained"),
+        (_, None, false) => standing,
+    }
 }
 
 /// What else there is to say. That it is silent has its own column.

@@ -79,7 +79,7 @@ fn screen(snapshot: &Snapshot) -> String {
     };
     format!(
         "{} · chain {} · unsplit {}{duty}\n\
-         {} · height {}{behind} · view {} · reachable {}/{} · need {} · slack {:+}\n\
+         {} · height {}{behind} · epoch {}, view {} · reachable {}/{} · need {} · slack {:+}\n\
          mempool {}, {} · up {}\n\
          {}\n\n{}\n\n{}",
         status.name,
@@ -87,6 +87,7 @@ fn screen(snapshot: &Snapshot) -> String {
         status.version,
         finality_word(status.finality),
         status.height,
+        status.epoch,
         status.view,
         status.reachable,
         status.validators,

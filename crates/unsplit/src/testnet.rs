@@ -16,15 +16,15 @@ use std::{
 };
 
 use ledger::{
-    Amount, Certified, ChainId, Genesis, GenesisBalance, GenesisSupervisor, GenesisValidator, Hash, PublicKey,
-    TaskLimits, faults, quorum,
+    Amount, Certified, ChainId, EpochLimits, Genesis, GenesisBalance, GenesisSupervisor, GenesisValidator, Hash,
+    PublicKey, TaskLimits, faults, quorum,
 };
 use serde::Serialize;
 use toml_edit::{DocumentMut, value};
 use validator::Config;
 
 use crate::{
-    cli::{Testnet, TestnetInit},
+    cli::{ChainRules, Testnet, TestnetInit},
     failure::{Exit, Failure},
     files, keys,
     output::{Output, counted},
@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) accounts: usize,
     /// What their supervisors may start.
     pub(crate) certified: Certified,
+    /// What the chain holds to.
+    pub(crate) rules: ChainRules,
     /// `--set` for every validator.
     pub(crate) sets: Vec<String>,
 }
@@ -94,7 +96,8 @@ fn run_init(init: &TestnetInit, output: Output) -> Result<Exit, Failure> {
     };
     let accounts = members.len();
     let certified = Certified { programs: hashes(&init.programs)?, models: hashes(&init.models)? };
-    let plan = Plan { dir: init.dir.clone(), chain_id, members, accounts, certified, sets: Vec::new() };
+    let (dir, rules, sets) = (init.dir.clone(), init.rules, Vec::new());
+    let plan = Plan { dir, chain_id, members, accounts, certified, rules, sets };
     let genesis = write(&plan)?;
     show(&plan, &genesis, output);
     Ok(Exit::Ok)
@@ -201,11 +204,12 @@ fn write_into(plan: &Plan) -> Result<Genesis, Failure> {
     let genesis = Genesis {
         version: ledger::genesis::VERSION,
         chain_id: plan.chain_id.clone(),
-        byzantine_budget: faults(validators.len()),
+        byzantine_budget: plan.rules.byzantine_budget.unwrap_or_else(|| faults(validators.len())),
         timestamp_ms: now_ms(),
         validators,
         balances: write_accounts(&plan.dir.join("accounts"), plan.accounts)?,
         tasks: TaskLimits::default(),
+        epochs: epochs(plan.rules),
         certified: plan.certified.clone(),
     };
     genesis.validate().map_err(|error| Failure::config(error.to_string(), "mend the hosts file"))?;
@@ -359,6 +363,17 @@ fn parse_host(line: &str) -> Result<Member, String> {
     })
 }
 
+fn epochs(rules: ChainRules) -> EpochLimits {
+    let default = EpochLimits::default();
+    EpochLimits {
+        length: rules.epoch_length.unwrap_or(default.length),
+        remove_after_ms: rules
+            .remove_after
+            .map_or(default.remove_after_ms, |after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        ..default
+    }
+}
+
 pub(crate) fn random_chain_id(prefix: &str) -> Result<ChainId, Failure> {
     parse_chain_id(&format!("{prefix}-{}", keys::random_word(8)?))
 }
@@ -420,6 +435,7 @@ mod tests {
             members: local_members(4),
             accounts: 2,
             certified: Certified::default(),
+            rules: ChainRules::default(),
             sets,
         };
         let genesis = write(&plan).expect("a new folder");
@@ -446,6 +462,7 @@ mod tests {
             members: local_members(4),
             accounts: 2,
             certified: Certified::default(),
+            rules: ChainRules::default(),
             sets,
         };
         let failure = write(&plan).expect_err("a typo");

@@ -45,6 +45,7 @@ fn state() -> State {
         validators: vec![validator],
         balances: balances.collect(),
         tasks: TaskLimits::default(),
+        epochs: ledger::EpochLimits::default(),
         certified: Certified::default(),
     })
 }

@@ -157,6 +157,11 @@ impl<B: Blocker<PublicKey = PublicKey> + Sync> PolicyBlocker<B> {
         Self { component: "node", shared: Arc::new(shared) }
     }
 
+    /// From here on f is this.
+    pub fn set_bans_max(&self, bans_max: usize) {
+        self.shared.policy.lock().bans_max = bans_max;
+    }
+
     /// The same policy, for another part of the engine.
     pub fn component(&self, component: &'static str) -> Self {
         Self { component, shared: self.shared.clone() }

@@ -4,6 +4,7 @@
 //! them, looks at what the lookout sees, and publishes a snapshot. It never waits for a peer.
 
 mod answers;
+mod epochs;
 mod nodes;
 mod orders;
 mod partitions;
@@ -17,12 +18,13 @@ use crate::{
     boundary::Boundary,
     chain::{AHEAD_MAX, Block, Delivery, Ledger},
     clock::{milliseconds, since},
+    epochs::Epochs,
     guard::Guard,
     index::Index,
     lookout::{Own, Sight, Sights},
     mempool::Refused,
     orders::Desk,
-    progress::Progress,
+    progress::Rounds,
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
@@ -114,10 +116,12 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
     pub blocker: PolicyBlocker<B>,
     /// Finalized blocks.
     pub marshal: Mailbox<Scheme, Standard<Block>>,
-    /// The newest view seen.
-    pub view: Progress,
+    /// The newest round seen.
+    pub rounds: Rounds,
     /// What the lookout sees of the others.
     pub(crate) sights: Sights,
+    /// Which engine runs.
+    pub epochs: Epochs,
     /// Whom supervisors are told to restart.
     pub desk: Desk,
     /// What happens.
@@ -283,6 +287,7 @@ where
         RG: Receiver<PublicKey = PublicKey>,
     {
         self.restore().await?;
+        self.begin_epochs().await;
         self.recall();
         self.index_older_blocks();
         let mut next_tick = self.context.current();
@@ -358,10 +363,15 @@ where
             }
         };
         self.index.lock().push(block.height, block.transactions.iter().map(Transaction::id));
+        if state.decision().is_some() || state.epoch() != before.epoch() {
+            self.learn_epochs(&state).await;
+            self.follow_epochs(&state);
+        }
         acknowledgement.acknowledge();
         let now = self.context.current();
         self.finalized_at = Some(now);
         self.tip = self.tip.max(block.height.0);
+        self.tell_epochs(&before, &state, now);
         let kind = EventKind::Finalized {
             height: block.height.0,
             digest: block.digest().to_string(),
@@ -419,6 +429,9 @@ where
             return;
         }
         self.parts.guard.release((block.epoch.0, block.view.0 + 1)).await;
+        if self.observing(&self.parts.ledger.finalized()).is_some() {
+            return;
+        }
         self.duty = Duty::Voting;
         let reason = format!("sat out: block {} was voted for after this validator started", block.height);
         self.parts.events.push(milliseconds(now), EventKind::DutyChanged { duty: Duty::Voting, reason });
@@ -466,13 +479,15 @@ where
 
     /// Looks at what the lookout sees, and tells it how this validator is.
     fn look(&mut self, now: SystemTime) {
+        let state = self.parts.ledger.finalized();
         let own = Own {
-            height: self.parts.ledger.finalized().height(),
+            height: state.height(),
             voting: self.duty == Duty::Voting,
             running: self.worker.running(),
             waiting: self.worker.waiting(),
             canary: self.worker.canary(now),
             accused: self.accused(),
+            gone: (0..self.peers.len()).filter(|index| !self.is_voter(*index, &state)).collect(),
         };
         self.parts.sights.tell(own, self.finalized_at);
         for (index, sight) in self.parts.sights.all().into_iter().enumerate() {
@@ -480,7 +495,8 @@ where
                 self.see(index, sight, now);
             }
         }
-        self.speak(&self.parts.ledger.finalized(), now);
+        self.follow_epochs(&state);
+        self.speak(&state, now);
     }
 
     fn see(&mut self, index: usize, sight: Sight, now: SystemTime) {

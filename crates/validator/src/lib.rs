@@ -8,10 +8,11 @@
 //! - `chain`: where the engine's blocks meet the ledger's state
 //! - `mempool`: which transactions wait to be put into a block?
 //! - `guard`, `scheme`: which votes has this key signed, and may it sign this one?
+//! - `epochs`: who votes in which epoch, and which engine runs in it?
 //! - `lookout`: who is there, and how are they, as this validator sees it?
 //! - `boundary`, `wire`: what crosses the line to the peers, and how is it written?
 //! - `blocker`: on what grounds is a peer cut off, and for how long?
-//! - `store`, `index`: where does a start begin, and where is a transaction?
+//! - `store`, `note`, `index`: where does a start begin, what outlives a crash, and where is a transaction?
 //! - `worker`: what is leased to this validator, and how far is it?
 //! - `roster`: who are the validators?
 //! - `orders`: may others make this node restart?
@@ -26,10 +27,12 @@ pub mod chain;
 mod clock;
 pub mod config;
 pub mod driver;
+pub mod epochs;
 pub mod guard;
 mod index;
 mod lookout;
 pub mod mempool;
+mod note;
 pub mod orders;
 pub mod production;
 mod progress;

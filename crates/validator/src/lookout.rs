@@ -10,7 +10,7 @@
 use crate::{
     boundary::Boundary,
     clock::{milliseconds, since},
-    progress::Progress,
+    progress::{Progress, Rounds},
     roster::Roster,
     wire::{Canary, Hearing, Probe, Question, Row, Vitals as OwnVitals},
 };
@@ -75,6 +75,8 @@ pub(crate) struct Own {
     pub(crate) canary: Canary,
     /// Whom somebody accuses on the chain, so that it is looked after here too.
     pub(crate) accused: BTreeSet<usize>,
+    /// Who is a validator no more: it is not looked after at all.
+    pub(crate) gone: BTreeSet<usize>,
 }
 
 /// Another validator, as this one sees it.
@@ -191,7 +193,7 @@ pub(crate) struct Lookout<E, SR, SP> {
     context: E,
     settings: Settings,
     boundary: Boundary,
-    view: Progress,
+    rounds: Rounds,
     sights: Sights,
     rows: SR,
     probes: SP,
@@ -224,7 +226,7 @@ where
         mut context: E,
         settings: Settings,
         boundary: Boundary,
-        view: Progress,
+        rounds: Rounds,
         sights: Sights,
         (rows, probes): (SR, SP),
     ) -> Self {
@@ -239,7 +241,7 @@ where
             context,
             settings,
             boundary,
-            view,
+            rounds,
             sights,
             rows,
             probes,
@@ -271,7 +273,9 @@ where
         for index in (0..n).filter(|index| *index != self.settings.me) {
             let node = u32::try_from(index).expect("validator counts are small");
             let mut watchers = self.watchers.of(node, |other| is_heard[other as usize]);
-            let interval = if n <= ALL_MAX {
+            let interval = if shared.own.gone.contains(&index) {
+                0
+            } else if n <= ALL_MAX {
                 beat
             } else if watchers.any(|watcher| watcher as usize == self.settings.me) {
                 beat * WATCHERS as u64
@@ -363,7 +367,8 @@ where
         }
         let shared = self.sights.shared.lock();
         let me = self.settings.me;
-        let is_silent = |index: &usize| *index != me && !shared.nodes[*index].is_heard(now);
+        let is_silent =
+            |index: &usize| *index != me && !shared.own.gone.contains(index) && !shared.nodes[*index].is_heard(now);
         let silent: Vec<usize> = (0..shared.nodes.len()).filter(is_silent).collect();
         drop(shared);
         for index in silent {
@@ -377,8 +382,12 @@ where
 
     /// Whether enough peers are heard for finality.
     fn hears_quorum(&self, now: SystemTime) -> bool {
-        let heard = self.sights.shared.lock().nodes.iter().filter(|sight| sight.is_heard(now)).count();
-        heard + 1 >= ledger::quorum(self.settings.roster.len())
+        let shared = self.sights.shared.lock();
+        let gone = &shared.own.gone;
+        let votes = |index: &usize| !gone.contains(index);
+        let is_heard = |index: &usize| *index == self.settings.me || shared.nodes[*index].is_heard(now);
+        let heard = (0..shared.nodes.len()).filter(votes).filter(is_heard).count();
+        heard >= ledger::quorum(shared.nodes.len() - gone.len())
     }
 
     fn judge(&mut self, now: SystemTime) {
@@ -470,13 +479,14 @@ where
         let (own, hearings) = (shared.own.clone(), shared.nodes.iter().map(|sight| hearing(sight, now)).collect());
         drop(shared);
         let small = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+        let (epoch, view) = self.rounds.get();
         let row = Row {
             started_ms: milliseconds(self.started),
             sequence: self.sequence,
             sent_ms: milliseconds(now),
-            epoch: 0,
+            epoch,
             height: own.height,
-            view: View(self.view.get()),
+            view: View(view),
             voting: own.voting,
             vitals: OwnVitals {
                 lag_ms: saturated(std::mem::take(&mut self.lag)),

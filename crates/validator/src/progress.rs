@@ -46,3 +46,39 @@ impl Progress {
         }
     }
 }
+
+/// The newest consensus round that was seen. Views begin anew in each epoch. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Rounds(Progress);
+
+/// The bits of a view in a number that orders rounds: no epoch has so many views.
+const VIEW_BITS: u32 = 32;
+
+impl Rounds {
+    /// Moves it to this view of this epoch unless it is beyond.
+    pub fn raise(&self, epoch: u64, view: u64) {
+        self.0.raise(epoch << VIEW_BITS | view.min((1 << VIEW_BITS) - 1));
+    }
+
+    /// The epoch, and the view in it.
+    pub fn get(&self) -> (u64, u64) {
+        let round = self.0.get();
+        (round >> VIEW_BITS, round & ((1 << VIEW_BITS) - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Rounds;
+
+    #[test]
+    fn a_later_epoch_is_beyond_every_view_of_an_earlier_one() {
+        let rounds = Rounds::default();
+        rounds.raise(0, 900);
+        rounds.raise(0, 3);
+        assert_eq!(rounds.get(), (0, 900));
+        rounds.raise(1, 2);
+        rounds.raise(0, 901);
+        assert_eq!(rounds.get(), (1, 2));
+    }
+}

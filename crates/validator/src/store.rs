@@ -176,6 +176,7 @@ mod tests {
             validators: vec![validator],
             balances: (1..50).map(|seed| GenesisBalance { account: key(seed), amount: Amount(7) }).collect(),
             tasks: ledger::TaskLimits::default(),
+            epochs: ledger::EpochLimits::default(),
             certified: ledger::Certified::default(),
         })
     }

@@ -35,6 +35,7 @@ pub(crate) fn state() -> State {
         validators: vec![validator],
         balances,
         tasks: TaskLimits { open_per_account_max: 8, ..TaskLimits::default() },
+        epochs: ledger::EpochLimits::default(),
         certified: Certified::default(),
     })
 }

@@ -9,11 +9,12 @@ use crate::{
     chain::{Application, Block, Deliveries, Digest, Ledger, Observer, Pace},
     config::Config,
     driver::{Driver, Inputs, Parts, Settings},
+    epochs::{Engines, Epochs, Ground, Launch, Schemes},
     guard::{Found, Guard, GuardError},
     lookout::{self, Lookout, Own, Sights},
     mempool::{Limits, Mempool},
     orders::{self, Desk, Seal},
-    progress::Progress,
+    progress::Rounds,
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
@@ -32,16 +33,15 @@ use commonware_consensus::{
         standard::{Deferred, Standard},
     },
     simplex::{self, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin},
-    types::{Epoch, FixedEpocher, ViewDelta},
+    types::{FixedEpocher, ViewDelta},
 };
 use commonware_cryptography::{
-    Digested, Digestible as _, Signer as _,
-    certificate::ConstantProvider,
+    Digested, Digestible as _, Signer as _, certificate,
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_p2p::{
     Blocker, Provider, Receiver, Sender,
-    utils::mux::{self, Muxer},
+    utils::mux::{self, MuxHandle, Muxer},
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{Clock, Handle, Metrics, Quota, Spawner, Storage, buffer::paged::CacheRef};
@@ -51,11 +51,14 @@ use commonware_utils::{
     channel::{mpsc, watch},
     ordered::Set,
 };
-use futures::future::select;
 use ledger::{Genesis, SecretKey, State};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
-use std::{num::NonZeroUsize, pin::pin, sync::Arc, time::Duration};
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    sync::Arc,
+    time::Duration,
+};
 use tracing::{info, warn};
 
 /// The channels of the peer-to-peer network, in the order in which [`Network`] holds them.
@@ -93,9 +96,6 @@ impl Channel {
         Quota::per_second(nonzero(self.per_second)).allow_burst(nonzero(self.burst))
     }
 }
-
-/// The only epoch, until validator sets change.
-const EPOCH: Epoch = Epoch::zero();
 
 /// Requests that may wait for the driver; the API answers 503 beyond.
 const REQUESTS_MAX: usize = 512;
@@ -216,12 +216,15 @@ where
     let roster = Roster::new(&genesis).ok_or(Rejected::BadKey)?;
     let participants = participants(&roster);
     let namespace = namespace(&genesis);
+    if roster.index(&me).is_none() {
+        return Err(Rejected::NotAValidator(me.to_string()));
+    }
 
     let (guard, found) =
         Guard::open(context.child("guard"), &partition, guard_identity(&namespace, &me), fresh).await?;
     report_guard(&found);
-    let scheme = Scheme::signer(&namespace, participants.clone(), key.clone(), guard.clone())
-        .ok_or_else(|| Rejected::NotAValidator(me.to_string()))?;
+    let schemes = Schemes::new(namespace.clone(), key.clone(), guard.clone(), participants);
+    let epochs = Epochs::open(&context, &partition, schemes.clone()).await;
 
     let events = EventLog::new(EVENTS_MAX);
     let clock = Arc::new(context.child("policy"));
@@ -297,13 +300,14 @@ where
     let finalized = prunable::Archive::init(context.child("finalized"), archive(&partition, "blocks", &page_cache, ()))
         .await
         .expect("the archive of blocks opens");
-    let epocher = FixedEpocher::new(NZU64!(u64::MAX));
+    let length = NonZeroU64::new(genesis.epochs.length).expect("a valid genesis has epochs of some length");
+    let epocher = FixedEpocher::new(length);
     let (actor, mailbox, _floor) = Actor::<_, Standard<Block>, _, _, _, _, _>::init(
         context.child("marshal"),
         finalizations,
         finalized,
         marshal::Config {
-            provider: ConstantProvider::<Scheme, Epoch>::new(scheme.clone()),
+            provider: schemes,
             epocher: epocher.clone(),
             start: marshal::Start::Genesis(Digested::precomputed(genesis_block.clone(), genesis_digest)),
             partition_prefix: format!("{partition}marshal"),
@@ -328,12 +332,11 @@ where
         build_timeout: consensus.build_timeout,
     };
     let application = Application::new(ledger.clone(), pace);
-    let deferred = Deferred::new(context.child("application"), application, mailbox.clone(), epocher);
+    let deferred = Deferred::new(context.child("application"), application, mailbox.clone(), epocher.clone());
     let (deliveries, delivered) = mpsc::unbounded_channel();
     let marshal = actor.start(Deliveries(deliveries), buffer, backfill);
-    let floor = floor(&mailbox, genesis_digest).await;
 
-    let view = Progress::default();
+    let rounds = Rounds::default();
     let sights = Sights::new(roster.len());
     // Until the driver has read what there is, rows say at least this much.
     sights.tell(Own { voting: guard.observing().is_none(), ..Own::default() }, None);
@@ -348,61 +351,69 @@ where
             heartbeat: config.health.heartbeat_interval,
         },
         boundary.clone(),
-        view.clone(),
+        rounds.clone(),
         sights.clone(),
         (rows.0, probes.0),
     );
-    let voters = participants.iter().filter_map(|key| roster.index(key)).collect();
-    let witness = Witness::new(blocker.component("evidence"), participants.iter().cloned().collect());
-    let observer = Observer::new(
-        context.child("evidence"),
-        scheme.clone(),
-        guard.clone(),
-        view.clone(),
-        (sights.clone(), voters),
-        witness,
-    );
-    let engine = simplex::Engine::new(
-        context.child("consensus").with_attribute("epoch", EPOCH),
-        simplex::Config {
-            scheme,
-            elector: RoundRobin::<commonware_cryptography::Sha256>::default(),
-            blocker: blocker.component("consensus"),
-            automaton: deferred.clone(),
-            relay: deferred.clone(),
-            reporter: Reporters::from((deferred, observer)),
-            track_historical_votes: true,
-            strategy: Sequential,
-            partition: format!("{partition}votes-{EPOCH}"),
-            mailbox_size: NZUsize!(1_024),
-            epoch: EPOCH,
-            floor,
-            replay_buffer: BUFFER,
-            write_buffer: BUFFER,
-            page_cache,
-            leader_timeout: consensus.leader_timeout,
-            certification_timeout: consensus.certification_timeout,
-            timeout_retry: consensus.retry,
-            view_retention: ViewDelta::new(64),
-            skip: SkipPolicy::Enabled { timeout: consensus.skip_timeout, budget: SkipBudget::Participants },
-            fetch_timeout: NZDuration!(Duration::from_secs(1)),
-            fetch_retry_delay: Duration::from_millis(100),
-            forward: ForwardPolicy::SilentVoters,
-        },
-    );
-    // One subchannel per epoch from the first day: a message of another epoch is dropped here, where a shared channel
-    // would make the engine block an honest peer that is one epoch behind.
-    let votes = epoch_channel(context.child("mux_votes"), votes).await;
-    let certificates = epoch_channel(context.child("mux_certificates"), certificates).await;
-    let resolver = epoch_channel(context.child("mux_resolver"), resolver).await;
+    let muxes = [
+        muxed(context.child("mux_votes"), votes),
+        muxed(context.child("mux_certificates"), certificates),
+        muxed(context.child("mux_resolver"), resolver),
+    ];
+    let ground =
+        Ground { marshal: mailbox.clone(), genesis: genesis_digest, epocher, partition: partition.clone(), muxes };
+    let launch = {
+        let (guard, rounds, sights, roster) = (guard.clone(), rounds.clone(), sights.clone(), roster.clone());
+        let (blocker, context) = (blocker.clone(), context.child("consensus"));
+        let consensus = consensus.clone();
+        move |Launch { epoch, scheme, floor, partition, channels: [votes, certificates, resolver] }| {
+            let context = context.child("engine").with_attribute("epoch", epoch);
+            let participants = certificate::Scheme::participants(&scheme);
+            let voters = participants.iter().filter_map(|key| roster.index(key)).collect();
+            let witness = Witness::new(blocker.component("evidence"), participants.iter().cloned().collect());
+            let observer = Observer::new(
+                context.child("evidence"),
+                scheme.clone(),
+                guard.clone(),
+                rounds.clone(),
+                (sights.clone(), voters),
+                witness,
+            );
+            let engine = simplex::Engine::new(
+                context,
+                simplex::Config {
+                    scheme,
+                    elector: RoundRobin::<commonware_cryptography::Sha256>::default(),
+                    blocker: blocker.component("consensus"),
+                    automaton: deferred.clone(),
+                    relay: deferred.clone(),
+                    reporter: Reporters::from((deferred.clone(), observer)),
+                    track_historical_votes: true,
+                    strategy: Sequential,
+                    partition,
+                    mailbox_size: NZUsize!(1_024),
+                    epoch,
+                    floor,
+                    replay_buffer: BUFFER,
+                    write_buffer: BUFFER,
+                    page_cache: page_cache.clone(),
+                    leader_timeout: consensus.leader_timeout,
+                    certification_timeout: consensus.certification_timeout,
+                    timeout_retry: consensus.retry,
+                    view_retention: ViewDelta::new(64),
+                    skip: SkipPolicy::Enabled { timeout: consensus.skip_timeout, budget: SkipBudget::Participants },
+                    fetch_timeout: NZDuration!(Duration::from_secs(1)),
+                    fetch_retry_delay: Duration::from_millis(100),
+                    forward: ForwardPolicy::SilentVoters,
+                },
+            );
+            engine.start(votes, certificates, resolver)
+        }
+    };
+    let engines = Engines::new(context.child("epochs"), ground, &epochs, launch);
     let (met, patience) = (boundary.clone(), consensus.leader_timeout);
     let needed = ledger::quorum(roster.len()) - 1;
-    let engine = context.child("ignition").spawn(move |context| async move {
-        // Views that begin before anybody is connected are lost to time-outs. The wait is bounded by what one such view
-        // would cost, and decides nothing: a quorum is needed to finalize either way.
-        select(pin!(met.meet(needed)), pin!(context.sleep(patience))).await;
-        engine.start(votes, certificates, resolver).await
-    });
+    let engines = context.child("engines").spawn(move |_| engines.run(met, needed, patience));
 
     let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
     // The API asks for the chain's name before the first real snapshot.
@@ -442,8 +453,9 @@ where
             boundary,
             blocker,
             marshal: mailbox.clone(),
-            view,
+            rounds,
             sights,
+            epochs,
             desk: desk.clone(),
             events: events.clone(),
             snapshot: snapshot_tx,
@@ -461,25 +473,12 @@ where
             result = driver.run(inputs) => result,
             _ = lookout => ended("lookout"),
             _ = desk => ended("orders' desk"),
-            _ = engine => ended("consensus engine"),
+            result = engines => result.unwrap_or_else(|problem| Err(problem.to_string())),
             _ = marshal => ended("block store"),
             _ = broadcast => ended("block broadcast"),
         }
     });
     Ok(Node { requests, snapshot, events, ledger, marshal: mailbox, found, handle })
-}
-
-/// Where the engine begins: at the newest finalized block. Its journal goes on from there, and says no more if it is lost:
-/// from the genesis the engine would wait for certificates that nobody repeats, while the guard refuses votes on old views.
-async fn floor(
-    marshal: &marshal::core::Mailbox<Scheme, Standard<Block>>,
-    genesis: Digest,
-) -> simplex::Floor<Scheme, Digest> {
-    let newest = match marshal.get_info(marshal::Identifier::Latest).await {
-        Some((height, _)) => marshal.get_finalization(height).await,
-        None => None,
-    };
-    newest.map_or(simplex::Floor::Genesis(genesis), simplex::Floor::Finalized)
 }
 
 const BUFFER: NonZeroUsize = NZUsize!(64 << 10);
@@ -506,18 +505,16 @@ pub(crate) fn archive<C>(
     }
 }
 
-async fn epoch_channel<E, S, R>(
-    context: E,
-    (sender, receiver): (S, R),
-) -> (mux::SubSender<S>, mux::SubReceiver<PublicKey>)
+/// One subchannel for each epoch: a message of another epoch is dropped before an engine that would block its sender.
+fn muxed<E, S, R>(context: E, (sender, receiver): (S, R)) -> MuxHandle<S>
 where
     E: Spawner + Clock + Metrics,
     S: Sender<PublicKey = PublicKey>,
     R: Receiver<PublicKey = PublicKey>,
 {
-    let (muxer, mut handle) = Muxer::new(context, sender, receiver);
+    let (muxer, handle) = Muxer::new(context, sender, receiver);
     muxer.start();
-    handle.register(EPOCH.get()).await.expect("a new muxer has no subchannel yet")
+    handle
 }
 
 fn report_guard(found: &Found) {

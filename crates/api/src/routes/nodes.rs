@@ -3,20 +3,33 @@
 use super::{Window, document};
 use crate::{
     BalanceView, CertifiedView, MatrixView, NodeView, Nodes, PartitionsView, Problem, RecoveryView, Releases, Request,
-    TransactionStatus,
+    TransactionStatus, ValidatorsView,
     guard::Writer,
     openapi::{Asked, Commanded, Found, Shown, Written},
 };
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
     response::{IntoResponse as _, Response},
 };
+use serde::Deserialize;
 use std::sync::Arc;
+use utoipa::IntoParams;
 
 /// Four hashes, with room for spaces.
 const BODY_BYTES_MAX: usize = 4 * 1024;
+
+/// A change of the set of validators to look at.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Change {
+    /// Names of validators that would leave, with commas between.
+    leave: Option<String>,
+    /// Names of validators that would be removed, with commas between.
+    remove: Option<String>,
+}
 
 /// Every validator, as this one sees it.
 #[utoipa::path(get, path = "/api/v1/nodes", tag = "state", operation_id = "nodes", responses(
@@ -58,6 +71,48 @@ pub(super) async fn undrain(_: Writer, State(window): State<Arc<Window>>) -> Res
 
 async fn set_drained(window: &Window, drained: bool) -> Result<Response, Problem> {
     let status = window.ask(|reply| Request::Drain { drained, reply }).await??;
+    Ok((StatusCode::ACCEPTED, Json(status)).into_response())
+}
+
+/// Who votes now, who will, and what would be decided if these were to go as well.
+#[utoipa::path(get, path = "/api/v1/validators", tag = "state", operation_id = "validators",
+    params(Change),
+    responses((status = 200, description = "As of the newest finalized block.", body = ValidatorsView), Found)
+)]
+pub(super) async fn validators(
+    State(window): State<Arc<Window>>,
+    query: Result<Query<Change>, QueryRejection>,
+) -> Result<Json<ValidatorsView>, Problem> {
+    let Change { leave, remove } = query?.0;
+    let names = |list: Option<String>| -> Vec<String> {
+        list.iter().flat_map(|list| list.split(',')).filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    };
+    let (leave, remove) = (names(leave), names(remove));
+    Ok(Json(window.ask(|reply| Request::Validators { leave, remove, reply }).await??))
+}
+
+/// Has this validator leave the set of validators when an epoch ends, if enough others are left.
+///
+/// Its own word on the chain: the answer comes when that waits to become final.
+#[utoipa::path(post, path = "/api/v1/leave", tag = "operation",
+    security(("token" = [])),
+    responses((status = 202, description = "It waits to become final.", body = TransactionStatus), Commanded)
+)]
+pub(super) async fn leave(_: Writer, State(window): State<Arc<Window>>) -> Result<Response, Problem> {
+    set_leaving(&window, true).await
+}
+
+/// Has this validator stay, if its leaving is not decided yet.
+#[utoipa::path(post, path = "/api/v1/stay", tag = "operation",
+    security(("token" = [])),
+    responses((status = 202, description = "It waits to become final.", body = TransactionStatus), Commanded)
+)]
+pub(super) async fn stay(_: Writer, State(window): State<Arc<Window>>) -> Result<Response, Problem> {
+    set_leaving(&window, false).await
+}
+
+async fn set_leaving(window: &Window, leaving: bool) -> Result<Response, Problem> {
+    let status = window.ask(|reply| Request::Leave { leaving, reply }).await??;
     Ok((StatusCode::ACCEPTED, Json(status)).into_response())
 }
 

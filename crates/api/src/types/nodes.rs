@@ -17,6 +17,54 @@ pub enum Standing {
     Trial,
 }
 
+/// `GET /api/v1/validators`: who votes now, and who will.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct ValidatorsView {
+    /// `unsplit.validators/1`.
+    pub schema: String,
+    /// As of which block.
+    pub height: u64,
+    /// The epoch of the next block.
+    pub epoch: u64,
+    /// The last height of that epoch.
+    pub last_height: u64,
+    /// Who votes in it.
+    pub validators: Vec<String>,
+    /// How many of them it takes: n - f.
+    pub quorum: u64,
+    /// How many liars every set of validators has to survive: none has fewer than three times as many and one.
+    pub byzantine_budget: u64,
+    /// How many validators beyond a quorum must answer after one has left.
+    pub slack_min: u64,
+    /// Who votes in the next epoch, once that is decided.
+    pub next: Option<Vec<String>>,
+    /// The first epoch that is not decided yet.
+    pub foreseen_epoch: u64,
+    /// The height of the block that decides it.
+    pub decided_at: u64,
+    /// Who would vote in it if it were decided now.
+    pub foreseen: Vec<String>,
+    /// How many of them it would take.
+    pub foreseen_quorum: u64,
+    /// How many of them answer, as far as the chain knows.
+    pub foreseen_answering: u64,
+    /// Who would go.
+    pub going: Vec<Departing>,
+    /// Who would stay although it is to go.
+    pub postponed: Vec<Departing>,
+}
+
+/// A validator that is to go.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct Departing {
+    /// Its name.
+    pub node: String,
+    /// On what grounds.
+    pub why: String,
+    /// What is in the way; absent when nothing is.
+    pub postponed: Option<String>,
+}
+
 /// What one validator makes of its link to another.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -52,6 +100,18 @@ pub struct NodeRow {
     pub region: String,
     /// Whether this row is the answering validator itself.
     pub me: bool,
+    /// The first epoch in which it votes.
+    #[serde(default)]
+    pub votes_from: Option<u64>,
+    /// The first epoch in which it does not any more, once that is decided.
+    #[serde(default)]
+    pub votes_until: Option<u64>,
+    /// Whether it wants to leave.
+    #[serde(default)]
+    pub leaving: bool,
+    /// Whether it was a validator and is none any more.
+    #[serde(default)]
+    pub gone: bool,
     /// Whether it is there, as far as can be told from here.
     pub reachable: bool,
     /// Milliseconds since it was last heard; absent when never heard.

@@ -669,9 +669,21 @@ async fn a_validator_is_shown_by_name_and_an_unknown_one_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_validator_is_drained_with_its_token_only() {
+async fn a_change_of_the_set_of_validators_is_looked_at_by_names() {
     let world = World::new().await;
-    for (route, id) in [("drain", "d"), ("undrain", "u")] {
+    let view = world.get("/api/v1/validators?leave=n1,n2&remove=n3").await.json();
+    assert_eq!(
+        (&view["validators"], &view["foreseen"]),
+        (&serde_json::json!(["n1", "n2"]), &serde_json::json!(["n3"]))
+    );
+    assert_eq!(world.get("/api/v1/validators").await.json()["validators"], serde_json::json!([]));
+    world.get("/api/v1/validators?join=n1").await.expect_problem(400, "bad_query");
+}
+
+#[tokio::test]
+async fn a_validator_is_drained_and_leaves_with_its_token_only() {
+    let world = World::new().await;
+    for (route, id) in [("drain", "d"), ("undrain", "u"), ("leave", "l"), ("stay", "s")] {
         world.ask(&format!("POST /api/v1/{route}"), "", b"").await.expect_problem(401, "unauthorized");
         let reply = world.write(&format!("POST /api/v1/{route}"), "application/json", b"").await;
         assert_eq!((reply.status, &reply.json()["id"]), (202, &serde_json::json!(id)));

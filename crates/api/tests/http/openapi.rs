@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every address there is, with what may be done there.
-const ADDRESSES: [(&str, &[&str]); 27] = [
+const ADDRESSES: [(&str, &[&str]); 30] = [
     ("/api/v1/accounts/{id}", &["get"]),
     ("/api/v1/balance", &["get"]),
     ("/api/v1/blocks/{at}", &["get"]),
@@ -23,6 +23,7 @@ const ADDRESSES: [(&str, &[&str]); 27] = [
     ("/api/v1/devnet/cuts/{id}", &["delete"]),
     ("/api/v1/drain", &["post"]),
     ("/api/v1/events", &["get"]),
+    ("/api/v1/leave", &["post"]),
     ("/api/v1/matrix", &["get"]),
     ("/api/v1/nodes", &["get"]),
     ("/api/v1/nodes/{name}", &["get"]),
@@ -31,11 +32,13 @@ const ADDRESSES: [(&str, &[&str]); 27] = [
     ("/api/v1/partitions", &["get"]),
     ("/api/v1/snapshot", &["get"]),
     ("/api/v1/status", &["get"]),
+    ("/api/v1/stay", &["post"]),
     ("/api/v1/tasks", &["get", "post"]),
     ("/api/v1/tasks/{id}", &["get"]),
     ("/api/v1/tx", &["post"]),
     ("/api/v1/tx/{id}", &["get"]),
     ("/api/v1/undrain", &["post"]),
+    ("/api/v1/validators", &["get"]),
     ("/api/v1/why", &["get"]),
     ("/healthz", &["get"]),
     ("/livez", &["get"]),

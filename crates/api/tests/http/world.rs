@@ -3,7 +3,7 @@
 use api::{
     AccountView, Backend, BalanceView, BlockAt, BlockView, CertifiedView, Cut, EventKind, EventLog, Limits, MatrixView,
     NodeRow, NodeView, PartitionsView, Problem, RecoveryView, Refusal, RefusalClass, Request, Settings, Snapshot,
-    TaskView, Tasks, TransactionState, TransactionStatus, serve,
+    TaskView, Tasks, TransactionState, TransactionStatus, ValidatorsView, serve,
 };
 use serde_json::Value;
 use std::{
@@ -229,6 +229,14 @@ fn answer(request: Request, transactions: &mut BTreeMap<[u8; 32], TransactionSta
                 class: RefusalClass::NotFound,
             };
             drop(reply.send(if name == "n1" { Ok(known) } else { Err(unknown) }));
+        }
+        Request::Validators { leave, remove, reply } => {
+            let (validators, foreseen) = (leave, remove);
+            drop(reply.send(Ok(ValidatorsView { validators, foreseen, ..ValidatorsView::default() })));
+        }
+        Request::Leave { leaving, reply } => {
+            let id = if leaving { "l" } else { "s" };
+            drop(reply.send(Ok(TransactionStatus { id: id.into(), ..TransactionStatus::default() })));
         }
         Request::Drain { drained, reply } => {
             // The first letter tells the two apart.

@@ -48,6 +48,7 @@ fn genesis() -> Genesis {
         validators: (0..VALIDATORS).map(validator).collect(),
         balances: vec![GenesisBalance { account: public(SUBMITTER), amount: Amount(1) }],
         tasks: TaskLimits { open_per_account_max: 1_000_000, tasks_max: 1_000_000, ..TaskLimits::default() },
+        epochs: ledger::EpochLimits::default(),
         certified: Certified::default(),
     }
 }

@@ -41,6 +41,7 @@ fn genesis(balances: [u64; 3]) -> Genesis {
             .map(|(amount, seed)| GenesisBalance { account: public(seed), amount: Amount(amount) })
             .collect(),
         tasks: TaskLimits::default(),
+        epochs: crate::genesis::EpochLimits::default(),
         certified: Certified::default(),
     }
 }
@@ -185,7 +186,7 @@ fn the_formats_are_what_they_were() {
         [genesis([100, 50, 0]).hash(), state.root(), state.digest(), block.transactions[0].id().0, block.digest()];
     assert_eq!(
         seen.map(|hash| hash.to_string()[..16].to_owned()),
-        ["ea3d75109011dc95", "9de00e0c02d5399e", "872a9a59f2d4c101", "7160d395db6ae137", "51fd017069fb7298"]
+        ["238d08498b927058", "1a1224bdd8d398ed", "7283fd1a3af50f64", "7160d395db6ae137", "7945fe24d68f87f9"]
     );
 }
 

@@ -2,7 +2,7 @@
 
 use super::statement::Reason;
 use crate::{
-    codec::{self, Decode, DecodeError, Encode, Reader, read_flag},
+    codec::{self, Decode, DecodeError, Encode, Reader, read_flag, read_option, write_option},
     genesis,
     types::{Height, NodeId, Sequence, Timestamp, VerdictNumber},
 };
@@ -316,10 +316,7 @@ impl Encode for Record {
     fn write(&self, out: &mut Vec<u8>) {
         self.status.write(out);
         self.verdicts.write(out);
-        u8::from(self.drained.is_some()).write(out);
-        if let Some(since) = &self.drained {
-            since.write(out);
-        }
+        write_option(self.drained.as_ref(), out);
         self.drains.write(out);
         self.diverged.write(out);
         codec::write_count(self.history.len(), out);
@@ -332,7 +329,7 @@ impl Decode for Record {
         /// Height, time and tag.
         const CHANGE_BYTES_MIN: usize = 8 + 8 + 1;
         let (status, verdicts) = (Status::read(r)?, VerdictNumber::read(r)?);
-        let drained = if read_flag(r, "whether a validator is drained")? { Some(Height::read(r)?) } else { None };
+        let drained = read_option(r, "whether a validator is drained")?;
         let (drains, diverged) = (Sequence::read(r)?, u64::read(r)?);
         let count = r.count("history", CHANGES_MAX, CHANGE_BYTES_MIN)?;
         let history = (0..count).map(|_| Change::read(r)).collect::<Result<_, _>>()?;

@@ -32,6 +32,8 @@ impl Health {
             | EventKind::NodeAiling { .. }
             | EventKind::RecoveryWanted { .. }
             | EventKind::PartitionChanged { .. }
+            | EventKind::SetDecided { .. }
+            | EventKind::EpochBegan { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::Finalized { .. }
             | EventKind::FinalityChanged { .. }

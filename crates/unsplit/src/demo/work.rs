@@ -141,6 +141,8 @@ impl Work {
             | EventKind::RecoveryWanted { .. }
             | EventKind::PartitionChanged { .. }
             | EventKind::StandingChanged { .. }
+            | EventKind::SetDecided { .. }
+            | EventKind::EpochBegan { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::DutyChanged { .. }
             | EventKind::PeerBlocked { .. }

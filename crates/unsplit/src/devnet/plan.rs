@@ -12,6 +12,7 @@ use super::record::{NodeRecord, Record, State};
 use ledger::Certified;
 
 use crate::{
+    cli::ChainRules,
     failure::Failure,
     files,
     testnet::{self, Member, Plan},
@@ -21,14 +22,21 @@ use crate::{
 const PEER_PORTS: u16 = 1000;
 
 /// Writes a new devnet into a folder that is new or empty, after making sure that its ports are free.
-pub(crate) fn write(dir: &Path, count: usize, port_base: u16, sets: &[String]) -> Result<Record, Failure> {
+pub(crate) fn write(
+    dir: &Path,
+    count: usize,
+    port_base: u16,
+    rules: ChainRules,
+    sets: &[String],
+) -> Result<Record, Failure> {
     check_new_ports(count, port_base)?;
     let members = members(count, port_base, has_loopback_range());
     let chain_id = testnet::random_chain_id("devnet")?;
     // These logs are read by people, through `devnet logs`; whoever wants JSON, or other programs, says so with --set.
     let own = ["log.format=compact".to_owned(), format!("worker.commands={}", commands())];
     let sets = own.into_iter().chain(sets.iter().cloned()).collect();
-    let plan = Plan { dir: dir.into(), chain_id, members, accounts: count, certified: Certified::default(), sets };
+    let plan =
+        Plan { dir: dir.into(), chain_id, members, accounts: count, certified: Certified::default(), rules, sets };
     testnet::write(&plan)?;
     let record = record(&plan)?;
     record.save()?;

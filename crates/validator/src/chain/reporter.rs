@@ -1,10 +1,10 @@
 //! What the engine tells us, handed on to those who need it.
 
 use super::{Block, Digest};
-use crate::{blocker::Witness, guard::Guard, lookout::Sights, progress::Progress, scheme::Scheme};
+use crate::{blocker::Witness, guard::Guard, lookout::Sights, progress::Rounds, scheme::Scheme};
 use commonware_actor::Feedback;
 use commonware_consensus::{
-    Reporter, Viewable as _,
+    Epochable as _, Reporter, Viewable as _,
     marshal::Update,
     simplex::{
         scheme::reporter::AttributableReporter,
@@ -53,7 +53,7 @@ where
     B: Blocker<PublicKey = PublicKey> + Sync,
 {
     clock: Arc<E>,
-    view: Progress,
+    rounds: Rounds,
     guard: Guard,
     sights: Sights,
     /// The place in the roster of each participant.
@@ -69,7 +69,7 @@ where
     fn clone(&self) -> Self {
         Self {
             clock: self.clock.clone(),
-            view: self.view.clone(),
+            rounds: self.rounds.clone(),
             guard: self.guard.clone(),
             sights: self.sights.clone(),
             voters: self.voters.clone(),
@@ -83,19 +83,19 @@ where
     E: CryptoRng + Clock + Supervisor,
     B: Blocker<PublicKey = PublicKey> + Sync,
 {
-    /// `view` is moved to the newest view that a certificate was seen of; `sights` are told who votes, `voters` being the
+    /// `rounds` is moved to the newest round that a certificate was seen of; `sights` are told who votes, `voters` being the
     /// place of each participant in them.
     pub(crate) fn new(
         context: E,
         scheme: Scheme,
         guard: Guard,
-        view: Progress,
+        rounds: Rounds,
         (sights, voters): (Sights, Vec<usize>),
         witness: Witness<B>,
     ) -> Self {
         let clock = Arc::new(context.child("clock"));
         let evidence = AttributableReporter::new(context, scheme, witness, Sequential, true);
-        Self { clock, view, guard, sights, voters: Arc::new(voters), evidence }
+        Self { clock, rounds, guard, sights, voters: Arc::new(voters), evidence }
     }
 
     /// Whoever sent it signed it, or the engine cuts it off: that is enough for a sign of life.
@@ -117,11 +117,11 @@ where
         match &activity {
             Activity::Finalization(finalization) => {
                 let round = finalization.proposal.round;
-                self.view.raise(round.view().get());
+                self.rounds.raise(round.epoch().get(), round.view().get());
                 self.guard.finalized((round.epoch().get(), round.view().get()));
             }
             Activity::Notarization(_) | Activity::Certification(_) | Activity::Nullification(_) => {
-                self.view.raise(activity.view().get());
+                self.rounds.raise(activity.epoch().get(), activity.view().get());
             }
             // Only evidence is worth verifying a second time; votes are checked by the engine when they count.
             Activity::ConflictingNotarize(_) | Activity::ConflictingFinalize(_) | Activity::NullifyFinalize(_) => {

@@ -45,6 +45,8 @@ where
             Request::Task { id, account, reply } => drop(reply.send(self.show_task(&id, account).await)),
             Request::Tasks { query, reply } => drop(reply.send(self.list_tasks(&query))),
             Request::Node { name, reply } => drop(reply.send(self.show_node(&name))),
+            Request::Validators { leave, remove, reply } => drop(reply.send(self.show_validators(&leave, &remove))),
+            Request::Leave { leaving, reply } => drop(reply.send(self.set_leaving(leaving))),
             Request::Drain { drained, reply } => drop(reply.send(self.set_drained(drained))),
             Request::Partitions { reply } => drop(reply.send(self.show_partitions())),
             Request::Matrix { reply } => drop(reply.send(self.show_matrix())),
@@ -207,10 +209,14 @@ where
         let members = self.settings.roster.members();
         let mut me = String::new();
         let mut peers = Vec::new();
+        let state = self.parts.ledger.finalized();
         for (member, peer) in members.iter().zip(&self.peers) {
             let name = member.entry.name.clone();
             if member.key == self.settings.me {
                 me = name;
+                continue;
+            }
+            if !state.is_voter(&member.entry.key) {
                 continue;
             }
             let missing_since_ms = peer.missing_since.map(milliseconds);
@@ -219,9 +225,9 @@ where
         }
         Scene {
             me,
-            observing: self.parts.guard.observing(),
+            observing: self.observing(&state),
             peers,
-            height: self.parts.ledger.finalized().height().0,
+            height: state.height().0,
             now_ms: milliseconds(now),
             started_ms: milliseconds(self.started),
             finalized_ms: self.finalized_at.map(milliseconds),
@@ -234,7 +240,7 @@ where
             let mempool = self.parts.ledger.mempool();
             (mempool.len(), mempool.bytes())
         };
-        let n = self.settings.roster.len();
+        let n = state.voters().len();
         let elapsed = |then| u64::try_from(since(now, then).as_millis()).unwrap_or(u64::MAX);
         Status {
             schema: "unsplit.status/1".into(),
@@ -246,7 +252,9 @@ where
             duty: self.duty,
             height: state.height().0,
             tip: self.tip.max(state.height().0),
-            view: self.parts.view.get(),
+            epoch: state.epoch().0,
+            epoch_last_height: state.epoch_limits().last_of(state.epoch()).0,
+            view: self.parts.rounds.get().1,
             state_root: state.root().to_string(),
             block_time_ms: state.timestamp().0,
             validators: n,
@@ -278,6 +286,10 @@ where
             ..NodeRow::default()
         };
         self.show_standing(&mut row, &entry.key, state);
+        row.votes_from = state.seat(&entry.key).map(|seat| seat.from.0);
+        row.votes_until = state.seat(&entry.key).and_then(|seat| seat.until).map(|epoch| epoch.0);
+        row.leaving = state.seat(&entry.key).is_some_and(|seat| seat.leaving.is_some());
+        row.gone = !state.is_voter(&entry.key);
         if row.me {
             row.reachable = true;
             row.silent_ms = Some(0);
@@ -408,7 +420,12 @@ fn show_transaction(transaction: &Transaction, roster: &Roster) -> TransactionVi
             (view.node, view.reason) = (Some(roster.name_of(node)), Some(reason.name().into()));
         }
         Kind::Withdraw { node, .. } => view.node = Some(roster.name_of(node)),
-        Kind::Alive { .. } | Kind::Drain { .. } | Kind::Undrain { .. } | Kind::Certify { .. } => {
+        Kind::Alive { .. }
+        | Kind::Drain { .. }
+        | Kind::Undrain { .. }
+        | Kind::Certify { .. }
+        | Kind::Leave { .. }
+        | Kind::Stay { .. } => {
             view.node = Some(roster.name_of(&transaction.account));
         }
         Kind::DeclineTask { .. } | Kind::RenewLease { .. } => {}
@@ -516,6 +533,11 @@ fn refusal(refused: &Refused) -> Refusal {
             TransactionError::DrainedAlready { .. } => ("drained_already", Conflict, "there is nothing to do"),
             TransactionError::NotDrained => ("not_drained", Conflict, "there is nothing to do"),
             TransactionError::CertifiedAlready => ("certified_already", Conflict, "there is nothing to do"),
+            TransactionError::LeavesAlready { .. } => ("leaves_already", Conflict, "there is nothing to do"),
+            TransactionError::LeavesNot => ("leaves_not", Conflict, "there is nothing to do"),
+            TransactionError::GoesAlready { .. } => {
+                ("goes_already", Conflict, "what is decided is not taken back; it may come back under a new key")
+            }
         },
         Refused::Stale(_) => ("stale_lease", Conflict, "drop it: the lease is over"),
         Refused::OrderTaken => ("order_taken", Conflict, "wait until it is final"),

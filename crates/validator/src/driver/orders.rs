@@ -38,9 +38,12 @@ where
 {
     /// Puts on the desk what is wanted now.
     pub(super) fn want(&mut self, now: SystemTime) {
+        let state = self.parts.ledger.finalized();
+        let faults = faults(state.voters().len());
         for index in 0..self.peers.len() {
             let is_me = self.settings.roster.members()[index].key == self.settings.me;
-            match self.opinion(index, now).filter(|_| !is_me) {
+            let is_other = !is_me && self.is_voter(index, &state);
+            match self.opinion(index, now).filter(|_| is_other) {
                 Some((reason, _)) => self.wants.ill.entry(index).or_insert((now, reason)).1 = reason,
                 None => drop(self.wants.ill.remove(&index)),
             }
@@ -48,7 +51,7 @@ where
         self.wants.named.retain(|_, until| *until > now);
         let mut wishes: BTreeMap<usize, Wish> = BTreeMap::new();
         // So many at once are the network's doing, or this validator's own: no restart would help.
-        if self.wants.ill.len() <= faults(self.peers.len()) {
+        if self.wants.ill.len() <= faults {
             for (index, (since_when, reason)) in &self.wants.ill {
                 let ill = since(now, *since_when);
                 if ill >= self.settings.order_recovery_after {
@@ -89,7 +92,7 @@ where
             schema: "unsplit.recovery/1".into(),
             node: name.into(),
             wanted_by: self.settings.roster.name(&self.settings.me),
-            needed: faults(self.peers.len()) as u64 + 1,
+            needed: faults(self.settings.roster.len()) as u64 + 1,
             stands_ms: WORD_STANDS.as_millis() as u64,
             supervisor_asked_ms: asked_ms,
         })

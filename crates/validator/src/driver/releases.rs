@@ -25,7 +25,7 @@ where
             certified: show(&certification.certified),
             since_height: certification.since.0,
             proposals: state.certified_proposals().into_iter().map(proposal).collect(),
-            needed: quorum(self.settings.roster.len()) as u64,
+            needed: quorum(state.voters().len()) as u64,
         }
     }
 

@@ -45,7 +45,11 @@ where
         if self.tip > state.height().0 + BEHIND_MAX {
             return;
         }
-        for index in 0..self.peers.len() {
+        let me = self.settings.secret.public();
+        if !state.is_voter(&me) {
+            return;
+        }
+        for index in (0..self.peers.len()).filter(|index| self.is_voter(*index, state)).collect::<Vec<_>>() {
             let word = if self.settings.roster.members()[index].key == self.settings.me {
                 self.answer_verdict(index, state)
             } else {

@@ -29,6 +29,7 @@ fn roster() -> Roster {
         validators: (0..7).map(validator).collect(),
         balances: Vec::new(),
         tasks: TaskLimits::default(),
+        epochs: ledger::EpochLimits::default(),
         certified: Certified::default(),
     };
     Roster::new(&genesis).expect("good keys")

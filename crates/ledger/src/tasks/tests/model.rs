@@ -206,7 +206,9 @@ impl Model {
             | Kind::Alive { .. }
             | Kind::Drain { .. }
             | Kind::Undrain { .. }
-            | Kind::Certify { .. } => panic!("nobody says this here"),
+            | Kind::Certify { .. }
+            | Kind::Leave { .. }
+            | Kind::Stay { .. } => panic!("nobody says this here"),
             Kind::SubmitTask(submission) => {
                 let is_good = self.is_room(*who, submission)
                     && [ANNA, BERT].contains(who)
@@ -274,7 +276,9 @@ impl Model {
             | Kind::Alive { .. }
             | Kind::Drain { .. }
             | Kind::Undrain { .. }
-            | Kind::Certify { .. } => panic!("they claim nothing"),
+            | Kind::Certify { .. }
+            | Kind::Leave { .. }
+            | Kind::Stay { .. } => panic!("they claim nothing"),
         }
         self.suspects.remove(&who);
         true
