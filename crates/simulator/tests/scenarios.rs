@@ -174,6 +174,22 @@ fn a_validator_that_crashes_again_and_again_gets_no_task_lost_and_none_done_twic
 }
 
 #[test]
+fn a_validator_that_wants_to_leave_is_gone_with_the_epoch_and_its_tasks_are_done_by_others() {
+    for report in check("leave", 1..=3) {
+        assert_eq!(report.tasks.verdicts, 0, "{report:#?}");
+        check_all_finished(&report);
+    }
+}
+
+#[test]
+fn ten_that_are_lost_one_by_one_are_removed_and_four_go_on() {
+    for report in check("gradual-loss", 1..=2) {
+        // Without the removals the fourth loss would have been the end.
+        assert!(report.blocks > 300, "{report:#?}");
+    }
+}
+
+#[test]
 fn a_rolling_restart_under_load_loses_nothing() {
     for report in check("rolling-restart", 1..=3) {
         check_all_finished(&report);

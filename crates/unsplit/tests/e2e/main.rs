@@ -12,6 +12,7 @@
 //! - `clocks`: a wall clock that is set
 //! - `processes`: how validators end, and what they end with
 //! - `supervise`: validators that are brought back, and those that are given up
+//! - `sets`: validators that leave, and those that are removed
 //! - `strangers`: who may not do what
 //! - `bad_input`: files, ports and disks that are not as they should be
 
@@ -27,6 +28,7 @@ mod http;
 mod moves;
 mod network;
 mod processes;
+mod sets;
 mod strangers;
 mod supervise;
 mod tasks;
