@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 32] = [
+const FILES: [&str; 33] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -43,6 +43,7 @@ const FILES: [&str; 32] = [
     include_str!("../../../scenarios/gradual-loss.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
+    include_str!("../../../scenarios/swarm-sets.toml"),
     include_str!("../../../scenarios/canary.toml"),
 ];
 

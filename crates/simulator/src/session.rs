@@ -773,15 +773,31 @@ impl<'a> Session<'a> {
     fn met(&self, tip: u64, round: Option<Round>) -> bool {
         let votes = |index: usize| !matches!(self.run.slots[index].guard, Guard::Lost | Guard::Observed);
         let regained = !self.run.world.scenario.expects(Checker::VotesAgain)
-            || (self.core().all(|(index, _)| votes(index)) && self.voted().all(|newest| newest > round));
+            || (self.core().all(|(index, _)| votes(index) || !self.is_voter(index))
+                && self.voted().all(|newest| newest > round));
         let there = |node: Option<&Node>| node.is_some_and(|node| node.ledger.finalized().height().0 >= tip + 2);
         regained && self.core().all(|(_, node)| there(node)) && self.run.load.lock().pending() == 0
     }
 
-    /// The newest round in which each node of the core voted to notarize or nullify.
+    /// Whether the node of an instance is a validator still.
+    fn is_voter(&self, index: usize) -> bool {
+        let key = self.run.world.public(self.run.world.instances[index].node);
+        self.run.electorate.lock().present().iter().any(|voter| *voter == key)
+    }
+
+    /// The keys of those of the core that are validators.
+    fn voters(&self) -> impl Iterator<Item = PublicKey> {
+        let world = &self.run.world;
+        self.core()
+            .map(|(index, _)| index)
+            .filter(|index| self.is_voter(*index))
+            .map(|index| world.public(world.instances[index].node))
+    }
+
+    /// The newest round in which each validator of the core voted to notarize or nullify.
     fn voted(&self) -> impl Iterator<Item = Option<Round>> {
-        let (world, ballots) = (&self.run.world, &self.run.ballots);
-        self.core().map(|(index, _)| ballots.lock().newest(&world.public(world.instances[index].node)))
+        let ballots = &self.run.ballots;
+        self.voters().map(|key| ballots.lock().newest(&key))
     }
 
     fn judge_convergence(&self, tip: u64, round: Option<Round>) {

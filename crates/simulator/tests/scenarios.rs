@@ -410,6 +410,11 @@ fn seven_validators_weather_the_swarm() {
     storm("swarm-seven", Duration::from_secs(12), 6);
 }
 
+#[test]
+fn sets_of_validators_that_change_weather_the_swarm() {
+    storm("swarm-sets", Duration::from_secs(40), 10);
+}
+
 /// About ten minutes: `cargo test --release -p simulator --test scenarios -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes; run it before a release"]
