@@ -32,6 +32,9 @@ impl Health {
             | EventKind::NodeAiling { .. }
             | EventKind::RecoveryWanted { .. }
             | EventKind::PartitionChanged { .. }
+            | EventKind::StoreDamaged { .. }
+            | EventKind::StoreRepaired { .. }
+            | EventKind::StoreOutOfReach { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::Finalized { .. }
             | EventKind::FinalityChanged { .. }
