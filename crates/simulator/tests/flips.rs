@@ -63,7 +63,7 @@ fn campaign(runs: u64) {
     println!(
         "{flips} flips in {runs} runs of {blocks} blocks: {found} damaged parts told, {repaired} values fetched again"
     );
-    assert!(flips >= runs * FLIPS_EACH * 9 / 10, "a flip needs a file to fall into: {flips}");
+    assert!(flips >= runs * FLIPS_EACH * 8 / 10, "a flip needs a file to fall into: {flips}");
     assert!(found > flips / 2, "most bytes of a store mean something: {found} of {flips}");
 }
 

@@ -33,6 +33,9 @@ use std::{
 /// Bytes that wait for a sync, at most, before they are written.
 const BUFFER: usize = 256 << 10;
 
+/// In an archive that need not hold every height, so many may be missing however few there are.
+const FEW: u64 = 16;
+
 /// What an archive is called and how its values are read.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings<C> {
@@ -325,21 +328,27 @@ impl<E: Storage, V: CodecShared + 'static> Archive<E, V> {
         Ok(Finding { part: shared.settings.name.to_owned(), damage, heights, kept, what })
     }
 
-    /// Notes what is missing up to `processed`: every height that is not held (`all`), or what is known to have been there.
-    pub(crate) fn expect(&self, opened: &Opened, processed: u64, all: bool) -> Option<Finding> {
-        let absent = {
+    /// Notes every height up to `processed` that is not held as missing, and says so where nothing that was found explains
+    /// it. Not all heights have a certificate (`is_complete` is false), so a few that are missing mean nothing there.
+    pub(crate) fn expect(&self, opened: &Opened, processed: u64, is_complete: bool) -> Option<Finding> {
+        let (floor, missing) = {
             let state = self.shared.state.lock();
-            absent(&state.ranges, state.floor.max(1), processed)
+            let floor = state.floor.max(1);
+            (floor, absent(&state.ranges, floor, processed))
         };
-        let known = |height: &u64| opened.lost.contains(height) || opened.lost_sections.contains(&(height / ITEMS));
-        let missing: Vec<u64> = absent.into_iter().filter(|height| all || known(height)).collect();
         let (first, last) = (*missing.first()?, *missing.last()?);
-        let unexplained = missing.iter().any(|height| !known(height));
+        let known = |height: &u64| opened.lost.contains(height) || opened.lost_sections.contains(&(height / ITEMS));
+        let is_told = if is_complete {
+            missing.iter().any(|height| !known(height))
+        } else {
+            let many = missing.len() as u64 > FEW.max((processed - floor) / 2);
+            many && opened.findings.is_empty()
+        };
         self.shared.missing.add(missing.iter().copied());
         let what = format!("{} of the heights {first} to {last} are not there", missing.len());
         let part = self.shared.settings.name.to_owned();
         let hole = Finding { part, damage: Damage::Hole, heights: Some((first, last)), kept: None, what };
-        Some(hole).filter(|_| unexplained)
+        Some(hole).filter(|_| is_told)
     }
 
     /// What is missing.

@@ -49,6 +49,8 @@ use tracing::warn;
 const PROCESSED: U64 = U64::new(0xFF);
 /// The archives that the engine keeps for each epoch, of what is not final yet.
 const CACHES: [&str; 5] = ["verified", "notarized", "certified", "notarizations", "finalizations"];
+/// The engine may hold so many blocks before it notes that it has come to the first.
+const UNPROCESSED_MAX: u64 = 64;
 const BUFFER: NonZeroUsize = NZUsize!(64 << 10);
 
 /// How something is damaged.
@@ -150,10 +152,7 @@ pub(crate) async fn open<E: Context>(context: &E, place: &Place<'_>) -> Result<S
     let mut inspector = Inspector { context, quarantine: &quarantine, findings: Vec::new() };
     let progress = format!("{prefix}marshal-application-metadata");
     let inspected = inspector.metadata::<U64, UInt<u64>>("progress", &progress, ()).await?;
-    let (come_to, is_lost) = match inspected {
-        Some(metadata) => (metadata.get(&PROCESSED).map(|height| height.0), false),
-        None => (None, true),
-    };
+    let come_to = inspected.and_then(|metadata| metadata.get(&PROCESSED).map(|height| height.0));
     let changes = Progress::default();
     let ((blocks, found_blocks), (certificates, found_certificates)) =
         open_archives(context, prefix, place.chain, come_to.unwrap_or(0), &changes).await?;
@@ -161,14 +160,19 @@ pub(crate) async fn open<E: Context>(context: &E, place: &Place<'_>) -> Result<S
     findings.extend(found_blocks.findings.iter().cloned());
     findings.extend(found_certificates.findings.iter().cloned());
 
-    let is_held = come_to.is_none_or(|height| blocks.holds(height));
-    let goes_on_from = if is_held && !is_lost {
-        come_to
-    } else {
-        let checkpoint = newest_checkpoint(context, prefix, place.chain_id, come_to).await;
-        let held = come_to.and_then(|height| blocks.held_below(height)).filter(|height| *height > 0);
-        if is_lost { checkpoint } else { held.max(checkpoint) }
+    let goes_on_from = match come_to {
+        Some(height) if blocks.holds(height) => come_to,
+        _ => {
+            let checkpoint = newest_checkpoint(context, prefix, place.chain_id, come_to).await;
+            let held = come_to.and_then(|height| blocks.held_below(height)).filter(|height| *height > 0);
+            held.max(checkpoint)
+        }
     };
+    let newest_held = blocks.held_below(u64::MAX).unwrap_or(0);
+    if come_to.is_none() && (goes_on_from.is_some() || newest_held > UNPROCESSED_MAX) {
+        let what = format!("{progress} does not say how far the engine has come; blocks up to {newest_held} are there");
+        findings.push(Finding { part: "progress".into(), damage: Damage::Hole, heights: None, kept: None, what });
+    }
     if goes_on_from != come_to {
         if let Some(height) = come_to {
             let first = goes_on_from.map_or(1, |from| from + 1);
@@ -182,11 +186,8 @@ pub(crate) async fn open<E: Context>(context: &E, place: &Place<'_>) -> Result<S
     }
     let upto = goes_on_from.unwrap_or(0);
     findings.extend(blocks.expect(&found_blocks, upto, true));
-    let upto_certified = upto.max(blocks.held_below(u64::MAX).unwrap_or(0));
+    let upto_certified = upto.max(newest_held);
     findings.extend(certificates.expect(&found_certificates, upto_certified, false));
-    // Where the block is lost, its certificate tells which one it was.
-    let both = blocks.missing().downward().into_iter().filter(|height| !certificates.holds(*height));
-    certificates.missing().add(both.collect::<Vec<_>>());
     if !blocks.holds(0) && blocks.floor() == 0 {
         blocks.insert(0, place.genesis.digest().0, place.genesis).await?;
         blocks.finish_sync().await?;

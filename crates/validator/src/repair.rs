@@ -352,15 +352,19 @@ where
             return Ok(());
         };
         let is_right = match key {
-            Key::Block(digest) => self.take_block(height, digest, value).await?,
+            Key::Block(digest) => Some(self.take_block(height, digest, value).await?),
             Key::Finalized { .. } => self.take_certificate(height, value).await?,
-            Key::Notarized { .. } => false,
+            Key::Notarized { .. } => None,
         };
-        if is_right {
+        if is_right == Some(true) {
             self.asks.remove(&key);
         }
-        // After a wrong answer the question stays: another peer is asked.
-        let _ = verdict.send(if is_right { Outcome::Resolved(Resolution::Complete) } else { Outcome::Invalid });
+        // After any other answer the question stays: another peer is asked.
+        let _ = verdict.send(match is_right {
+            Some(true) => Outcome::Resolved(Resolution::Complete),
+            Some(false) => Outcome::Invalid,
+            None => Outcome::Unresolved,
+        });
         Ok(())
     }
 
@@ -373,23 +377,24 @@ where
         Ok(true)
     }
 
-    async fn take_certificate(&mut self, height: u64, mut value: bytes::Bytes) -> Result<bool, Error> {
+    /// Whether it is right; `None` when that cannot be told.
+    async fn take_certificate(&mut self, height: u64, mut value: bytes::Bytes) -> Result<Option<bool>, Error> {
         let config = Scheme::certificate_codec_config_unbounded();
-        let Ok(certificate) = Finalization::<Scheme, Digest>::read_cfg(&mut value, &config) else { return Ok(false) };
-        let Ok(block) = Block::decode_cfg(value, &()) else { return Ok(false) };
+        let certificate = Finalization::<Scheme, Digest>::read_cfg(&mut value, &config);
+        let (Ok(certificate), Ok(block)) = (certificate, Block::decode_cfg(value, &())) else { return Ok(Some(false)) };
         if block.height().get() != height || block.digest() != certificate.proposal.payload {
-            return Ok(false);
+            return Ok(Some(false));
         }
-        let Some(scheme) = self.provider.scheme(certificate.proposal.round.epoch()) else { return Ok(false) };
+        let Some(scheme) = self.provider.scheme(certificate.proposal.round.epoch()) else { return Ok(None) };
         if !certificate.verify(&mut self.context, scheme.as_ref(), &Sequential) {
-            return Ok(false);
+            return Ok(Some(false));
         }
         self.store.certificates.insert(height, block.digest().0, &certificate).await?;
         self.note_return(Part::Certificates, height);
         if self.store.blocks.missing().contains(height) {
             self.put_back(&block).await?;
         }
-        Ok(true)
+        Ok(Some(true))
     }
 
     async fn put_back(&mut self, block: &Block) -> Result<(), Error> {

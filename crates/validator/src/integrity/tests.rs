@@ -39,6 +39,11 @@ async fn start(context: &deterministic::Context) -> Store<deterministic::Context
     open(context, &place).await.expect("a simulated disk")
 }
 
+/// What was found, apart from the certificates: there are none here.
+fn told(store: &Store<deterministic::Context>) -> Vec<Finding> {
+    store.findings.iter().filter(|finding| finding.part != CERTIFICATES).cloned().collect()
+}
+
 /// How far the engine goes on from.
 async fn progress(context: &deterministic::Context) -> Option<u64> {
     let config = metadata::Config { partition: "a-marshal-application-metadata".into(), codec_config: () };
@@ -78,14 +83,14 @@ fn check(
 ) -> (Vec<Finding>, Option<u64>, Vec<u64>) {
     deterministic::Runner::default().start(move |context| async move {
         fill(&context, &chain()).await;
-        assert_eq!(start(&context).await.findings, [], "whole before");
+        assert_eq!(told(&start(&context).await), [], "whole before");
         damage(&context, partition, change).await;
         let store = start(&context).await;
         let missing = store.blocks.missing().downward();
-        let findings = store.findings.clone();
+        let findings = told(&store);
         drop(store);
         let progress = progress(&context).await;
-        assert_eq!(start(&context).await.findings.iter().filter(|finding| finding.damage != Damage::Hole).count(), 0);
+        assert_eq!(told(&start(&context).await).iter().filter(|finding| finding.damage != Damage::Hole).count(), 0);
         (findings, progress, missing)
     })
 }
