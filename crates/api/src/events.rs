@@ -129,7 +129,7 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 17] = [
+    pub const NAMES: [&str; 20] = [
         "finalized",
         "finality_changed",
         "node_heard",
@@ -141,6 +141,9 @@ impl EventKind {
         "node_ailing",
         "recovery_wanted",
         "partition_changed",
+        "store_damaged",
+        "store_repaired",
+        "store_out_of_reach",
         "standing_changed",
         "set_decided",
         "epoch_began",
@@ -163,6 +166,9 @@ impl EventKind {
             Self::NodeAiling { .. } => "node_ailing",
             Self::RecoveryWanted { .. } => "recovery_wanted",
             Self::PartitionChanged { .. } => "partition_changed",
+            Self::StoreDamaged { .. } => "store_damaged",
+            Self::StoreRepaired { .. } => "store_repaired",
+            Self::StoreOutOfReach { .. } => "store_out_of_reach",
             Self::StandingChanged { .. } => "standing_changed",
             Self::SetDecided { .. } => "set_decided",
             Self::EpochBegan { .. } => "epoch_began",
@@ -264,6 +270,9 @@ mod tests {
             EventKind::NodeAiling { node: text(), ailments: vec![] },
             EventKind::RecoveryWanted { node: text(), reason: text() },
             EventKind::PartitionChanged { sentence: text() },
+            EventKind::StoreDamaged { part: text(), damage: text(), from: None, to: None, kept: None, what: text() },
+            EventKind::StoreRepaired { part: text(), from: 1, to: 2, count: 2 },
+            EventKind::StoreOutOfReach { height: 1 },
             EventKind::StandingChanged {
                 node: text(),
                 standing: Standing::Trial,

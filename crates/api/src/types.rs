@@ -97,8 +97,34 @@ pub struct Status {
     /// Tasks on the chain after `height`.
     #[serde(default)]
     pub tasks: TaskCounts,
+    /// What this validator keeps on its disk.
+    #[serde(default)]
+    pub store: StoreStatus,
     /// One sentence: why the state is what it is.
     pub why: String,
+}
+
+/// Whether what a validator keeps on its disk is whole.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct StoreStatus {
+    /// Blocks that are missing and being fetched.
+    pub blocks_missing: usize,
+    /// Certificates that are missing and being fetched.
+    pub certificates_missing: usize,
+    /// Damaged parts found since the start.
+    pub damage_found: u64,
+    /// Blocks and certificates that came back since the start.
+    pub repaired: u64,
+    /// The greatest height whose block no peer had; absent when there is none.
+    #[serde(default)]
+    pub out_of_reach: Option<u64>,
+    /// How often everything was read through since the start.
+    pub scrubs: u64,
+    /// How far the present reading is.
+    pub scrubbed_to: u64,
+    /// When the last reading ended, milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub scrubbed_ms: Option<u64>,
 }
 
 /// `GET /api/v1/why`: one explanation of the present state.
@@ -341,6 +367,37 @@ pub enum EventKind {
     PartitionChanged {
         /// All of it in one sentence.
         sentence: String,
+    },
+    /// A part of what this validator keeps on its disk is damaged. It was taken out, and comes back from peers.
+    StoreDamaged {
+        /// What it is a part of: `blocks`, `certificates`, `checkpoints`, `votes`, `caches`, `progress` or `guard`.
+        part: String,
+        /// `torn` (by a crash), `hole` (not there) or `rot` (something else than was written).
+        damage: String,
+        /// The first height concerned, where that is known.
+        from: Option<u64>,
+        /// The last one.
+        to: Option<u64>,
+        /// Where the damaged bytes are kept.
+        kept: Option<String>,
+        /// Where it was, and what is wrong with it.
+        what: String,
+    },
+    /// Blocks or certificates that were missing came back from peers.
+    StoreRepaired {
+        /// `blocks` or `certificates`.
+        part: String,
+        /// The first height.
+        from: u64,
+        /// The last one.
+        to: u64,
+        /// How many, of those from the first to the last.
+        count: usize,
+    },
+    /// A block is missing here, and no peer that was asked holds it.
+    StoreOutOfReach {
+        /// Its height.
+        height: u64,
     },
     /// Enough validators said of another that it does not do its work, or it is back.
     StandingChanged {

@@ -31,6 +31,10 @@ pub(crate) struct Book {
     /// The newest height when the quorum went, while it is away.
     without_quorum: Option<u64>,
     halts: u64,
+    /// When which node told of a damaged part, and under which offset.
+    damaged: BTreeSet<(String, u64, u64)>,
+    /// The same of what came back, and how much.
+    repaired: BTreeMap<(String, u64, u64), u64>,
 }
 
 impl Book {
@@ -69,6 +73,26 @@ impl Book {
     /// How often the quorum was away.
     pub(crate) const fn halts(&self) -> u64 {
         self.halts
+    }
+
+    /// `who` says that a part of its store is damaged. May be heard twice.
+    pub(crate) fn damaged(&mut self, who: &str, event: &api::Event) {
+        self.damaged.insert((who.to_owned(), event.time_ms, event.offset));
+    }
+
+    /// `who` says that so much is back. May be heard twice.
+    pub(crate) fn repaired(&mut self, who: &str, event: &api::Event, count: u64) {
+        self.repaired.insert((who.to_owned(), event.time_ms, event.offset), count);
+    }
+
+    /// How many damaged parts `who` told of.
+    pub(crate) fn damage_of(&self, who: &str) -> u64 {
+        self.damaged.iter().filter(|(name, _, _)| name == who).count() as u64
+    }
+
+    /// How many damaged parts all nodes told of, and how much came back.
+    pub(crate) fn damage(&self) -> (u64, u64) {
+        (self.damaged.len() as u64, self.repaired.values().sum())
     }
 
     /// `who` says that the block at `height` is final.

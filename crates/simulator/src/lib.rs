@@ -9,6 +9,7 @@
 //! - `world`: who takes part, and with which keys?
 //! - `session`: the nodes, from power on to power off
 //! - `machine`: does a node run, what time does its clock show, and at which operation does it fail?
+//! - `rot`: what rots on a disk, and where?
 //! - `links`: who reaches whom?
 //! - `load`: clients that want their transfers to become final and their tasks to be done
 //! - `orders`: what do clients order?
@@ -37,6 +38,7 @@ mod machine;
 mod orders;
 mod plan;
 mod report;
+mod rot;
 mod scenario;
 mod session;
 mod sweep;
@@ -49,5 +51,6 @@ mod world;
 
 pub use machine::{Fate, Fuse, Point, Skew};
 pub use report::{Checker, Fall, Report, TaskReport, Violation};
+pub use rot::{Part, Rot};
 pub use scenario::{Fault, Kind, Links, Load, Scenario, ScenarioError, Swarm, scenarios};
 pub use sweep::{Failure, SweepReport, run, sweep};

@@ -68,6 +68,7 @@ impl Topology {
                 | Fault::LoseGuard { .. }
                 | Fault::DamageGuard { .. }
                 | Fault::RotGuard { .. }
+                | Fault::RotStore { .. }
                 | Fault::SlowWorker { .. }
                 | Fault::StuckWorker { .. }
                 | Fault::SlowDisk { .. }

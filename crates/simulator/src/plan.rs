@@ -3,6 +3,7 @@
 use crate::{
     Fault, Scenario, Swarm,
     machine::{Fate, Fuse, Point, Skew},
+    rot::{Part, Rot},
     scenario::{DOWN_MIN, Kind},
 };
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
@@ -44,6 +45,8 @@ pub(crate) enum Loss {
     GuardBits,
     /// The same in one copy.
     GuardBit,
+    /// Something else is what it was not.
+    Store(Part, Rot),
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -102,6 +105,7 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         Fault::LoseGuard { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::Guard)),
         Fault::DamageGuard { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::GuardBits)),
         Fault::RotGuard { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::GuardBit)),
+        Fault::RotStore { nodes, part, rot, lasts } => down(nodes, Some(lasts), Some(Loss::Store(part, rot))),
         Fault::Restart { nodes } => nodes.into_iter().for_each(|node| push(at, Action::Start(node))),
         Fault::Stall { nodes, lasts } => {
             for node in nodes {
@@ -196,6 +200,7 @@ impl Storm<'_> {
                 Fault::Delay { nodes: self.some(), delay, lasts: Some(lasts) }
             }
             Kind::RotGuard => Fault::RotGuard { nodes: vec![self.one()], lasts },
+            Kind::RotStore => Fault::RotStore { nodes: vec![self.one()], part: Part::Any, rot: Rot::Anywhere, lasts },
             Kind::WipeJournal => Fault::WipeJournal { nodes: amnesiac(doomed, amnesiacs)?, lasts },
             Kind::LoseGuard => Fault::LoseGuard { nodes: amnesiac(doomed, amnesiacs)?, lasts },
             Kind::DamageGuard => Fault::DamageGuard { nodes: amnesiac(doomed, amnesiacs)?, lasts },
@@ -279,6 +284,7 @@ impl std::fmt::Display for Step {
             Action::Lose(node, Loss::Guard) => write!(f, "n{node} loses its vote guard"),
             Action::Lose(node, Loss::GuardBits) => write!(f, "n{node}: a bit rots in both copies of its vote guard"),
             Action::Lose(node, Loss::GuardBit) => write!(f, "n{node}: a bit rots in one copy of its vote guard"),
+            Action::Lose(node, Loss::Store(part, rot)) => write!(f, "n{node}: its disk rots: {part:?}, {rot:?}"),
             Action::Begin(id, fault) => write!(f, "fault {id} begins: {fault:?}"),
             Action::End(id) => write!(f, "fault {id} ends"),
             Action::Stall(node) => write!(f, "n{node} stops"),

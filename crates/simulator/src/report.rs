@@ -42,6 +42,8 @@ pub enum Checker {
     NoVerdicts,
     /// In the end nobody is unresponsive who is not down for good.
     EveryoneIsBack,
+    /// In the end no node misses a block or a certificate that it held, and each whose disk rotted has said so.
+    Repaired,
     /// A node does not end by itself.
     StaysUp,
     /// Nothing panics.
@@ -111,6 +113,10 @@ pub struct Report {
     pub gap_s: f64,
     /// Votes seen on the wire, alone and in certificates.
     pub votes: u64,
+    /// Damaged parts of stores that nodes told of.
+    pub damage_found: u64,
+    /// Blocks and certificates that nodes told to have back.
+    pub repaired: u64,
     /// What was done, in order.
     pub steps: Vec<String>,
 }

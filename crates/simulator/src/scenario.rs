@@ -6,12 +6,13 @@
 use crate::{
     Checker,
     machine::{Fate, Fuse, Point, Skew},
+    rot::{Part, Rot},
 };
 use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 33] = [
+const FILES: [&str; 40] = [
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
@@ -41,6 +42,13 @@ const FILES: [&str; 33] = [
     include_str!("../../../scenarios/wrong-clocks.toml"),
     include_str!("../../../scenarios/leave.toml"),
     include_str!("../../../scenarios/gradual-loss.toml"),
+    include_str!("../../../scenarios/rot-blocks.toml"),
+    include_str!("../../../scenarios/rot-certificates.toml"),
+    include_str!("../../../scenarios/rot-engine.toml"),
+    include_str!("../../../scenarios/rot-everywhere.toml"),
+    include_str!("../../../scenarios/rot-together.toml"),
+    include_str!("../../../scenarios/store-lost.toml"),
+    include_str!("../../../scenarios/rot-beyond-repair.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/swarm-sets.toml"),
@@ -203,6 +211,8 @@ pub enum Kind {
     DamageGuard,
     /// See [`Fault::RotGuard`].
     RotGuard,
+    /// See [`Fault::RotStore`].
+    RotStore,
     /// See [`Fault::SlowWorker`].
     SlowWorker,
     /// See [`Fault::StuckWorker`].
@@ -246,6 +256,15 @@ struct Entry {
     ahead: Option<Duration>,
     #[serde(default, deserialize_with = "maybe_duration")]
     behind: Option<Duration>,
+    #[serde(default)]
+    part: Part,
+    bytes_at: Option<u8>,
+    zeros_at: Option<u8>,
+    cut_at: Option<u8>,
+    #[serde(default)]
+    misdirected: bool,
+    #[serde(default)]
+    gone: bool,
 }
 
 /// What goes wrong. Nodes are counted from 0; without a `lasts` it stays so until it is mended.
@@ -352,6 +371,17 @@ pub enum Fault {
     RotGuard {
         /// Which.
         nodes: Vec<usize>,
+        /// How long they are down.
+        lasts: Duration,
+    },
+    /// Nodes crash, and something on their disks is not what it was when they come back.
+    RotStore {
+        /// Which.
+        nodes: Vec<usize>,
+        /// What of.
+        part: Part,
+        /// What becomes of it.
+        rot: Rot,
         /// How long they are down.
         lasts: Duration,
     },
@@ -486,6 +516,8 @@ impl Entry {
         let (kind, lasts) = (self.kind, self.lasts);
         let fuse = self.fuse();
         let skew = self.skew();
+        let rot = self.rot();
+        let part = self.part;
         let named = |list: &[String], field: &str| match list.is_empty() {
             true => Err(format!("needs {field} = [\"n0\", ...]")),
             false => numbers(list, count),
@@ -541,6 +573,7 @@ impl Entry {
             Kind::LoseGuard => Fault::LoseGuard { nodes: nodes()?, lasts: down()? },
             Kind::DamageGuard => Fault::DamageGuard { nodes: nodes()?, lasts: down()? },
             Kind::RotGuard => Fault::RotGuard { nodes: nodes()?, lasts: down()? },
+            Kind::RotStore => Fault::RotStore { nodes: nodes()?, part, rot: rot?, lasts: down()? },
             Kind::PowerLoss => Fault::PowerLoss,
         })
     }
@@ -556,6 +589,29 @@ impl Entry {
             return Err("counts from 1".into());
         }
         Ok(Fuse { point, number, after: self.after, fate: Fate::Crash, lasts: DOWN_MIN })
+    }
+
+    fn rot(&self) -> Result<Rot, String> {
+        let share = |share: Option<u8>, make: fn(u8) -> Rot| share.map(make);
+        let mut said: Vec<Rot> = [
+            share(self.bytes_at, Rot::At),
+            share(self.zeros_at, Rot::Zeros),
+            share(self.cut_at, Rot::Cut),
+            self.block.map(Rot::Block),
+            self.misdirected.then_some(Rot::Misdirected),
+            self.gone.then_some(Rot::Gone),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match (said.pop(), said.pop()) {
+            (Some(_), Some(_)) => Err("needs one of bytes_at, zeros_at, cut_at, block, misdirected and gone".into()),
+            (Some(Rot::At(share) | Rot::Zeros(share) | Rot::Cut(share)), None) if share > 100 => {
+                Err(format!("{share} is no share of a file in hundredths"))
+            }
+            (Some(rot), None) => Ok(rot),
+            (None, _) => Ok(Rot::Anywhere),
+        }
     }
 
     fn skew(&self) -> Result<Skew, String> {

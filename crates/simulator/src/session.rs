@@ -10,12 +10,13 @@ use crate::{
     load::{self, Directory, Load},
     machine::{Blown, Fate, Fuse, Hosted, Machine, Skew},
     plan::{Action, Loss, Step},
+    rot::{self, Rot},
     scenario::DOWN_MIN,
     tally::tally,
     tap::{Look, Tap},
     tasks::Counted,
     work::{self, Pace, Workshop},
-    world::World,
+    world::{World, draw},
 };
 use api::{Affliction, Duty, EventKind, EventLog, Finality, Heard, Illness, Request, Snapshot, TaskState};
 use commonware_cryptography::ed25519::PublicKey;
@@ -107,6 +108,8 @@ struct Slot {
     skew: Skew,
     /// What it is to fail at when it starts the next time.
     fuse: Option<Fuse>,
+    /// What rotted on its disk, and must be told of.
+    rotten: Vec<String>,
 }
 
 /// What became of a vote guard.
@@ -125,8 +128,15 @@ impl Run {
     pub(crate) fn new(world: World) -> Self {
         let namespace = validator::validator::namespace(&world.genesis);
         let electorate = Arc::new(Mutex::new(Electorate::new(world.participants())));
-        let slot =
-            Slot { up: true, starts: 0, changed: Duration::ZERO, guard: Guard::Whole, skew: Skew::None, fuse: None };
+        let slot = Slot {
+            up: true,
+            starts: 0,
+            changed: Duration::ZERO,
+            guard: Guard::Whole,
+            skew: Skew::None,
+            fuse: None,
+            rotten: Vec::new(),
+        };
         Self {
             book: Arc::default(),
             load: Arc::new(Mutex::new(Load::new(world.accounts.len()))),
@@ -437,6 +447,7 @@ impl<'a> Session<'a> {
             genesis: world.genesis.clone(),
             key: world.keys[instance.node].clone(),
             fresh: slot.starts == 1,
+            set_aside: Vec::new(),
             partition: instance.partition.clone(),
         };
         let label = self.context.child("node").with_attribute("name", &instance.name);
@@ -553,6 +564,17 @@ impl<'a> Session<'a> {
                     self.flip(&format!("{partition}guard-b"), 2).await;
                 }
                 Loss::GuardBit => self.flip(&format!("{partition}guard-a"), 1).await,
+                Loss::Store(part, rot) => {
+                    let at = milliseconds(self.run.now);
+                    let mut rng = draw(self.run.world.seed, "rot", &[index as u64, at]);
+                    let done = rot::rot(&self.context, &partition, part, rot, &mut rng).await;
+                    let name = &self.run.world.instances[index].name;
+                    self.run.done.extend(done.iter().map(|what| format!("{:.1} s: {name}: {what}", at as f64 / 1e3)));
+                    // A byte anywhere may be one that means nothing any more.
+                    if rot != Rot::Anywhere {
+                        self.run.slots[index].rotten.extend(done);
+                    }
+                }
             }
             if matches!(loss, Loss::Guard | Loss::GuardBits) {
                 self.run.slots[index].guard = Guard::Lost;
@@ -717,6 +739,7 @@ impl<'a> Session<'a> {
             }
         }
         self.judge_convergence(tip, round);
+        self.judge_repairs();
         self.judge_tasks();
     }
 
@@ -776,7 +799,14 @@ impl<'a> Session<'a> {
             || (self.core().all(|(index, _)| votes(index) || !self.is_voter(index))
                 && self.voted().all(|newest| newest > round));
         let there = |node: Option<&Node>| node.is_some_and(|node| node.ledger.finalized().height().0 >= tip + 2);
-        regained && self.core().all(|(_, node)| there(node)) && self.run.load.lock().pending() == 0
+        let whole = |node: Option<&Node>| {
+            node.is_some_and(|node| {
+                let store = node.snapshot.borrow().status.store.clone();
+                store.blocks_missing + store.certificates_missing == 0
+            })
+        };
+        let repaired = !self.run.world.scenario.expects(Checker::Repaired) || self.core().all(|(_, node)| whole(node));
+        repaired && regained && self.core().all(|(_, node)| there(node)) && self.run.load.lock().pending() == 0
     }
 
     /// Whether the node of an instance is a validator still.
@@ -798,6 +828,24 @@ impl<'a> Session<'a> {
     fn voted(&self) -> impl Iterator<Item = Option<Round>> {
         let ballots = &self.run.ballots;
         self.voters().map(|key| ballots.lock().newest(&key))
+    }
+
+    /// Whether each node whose disk rotted has said so, and nothing is missing.
+    fn judge_repairs(&self) {
+        if !self.run.world.scenario.expects(Checker::Repaired) {
+            return;
+        }
+        for (index, node) in self.core() {
+            let name = &self.run.world.instances[index].name;
+            let rotten = &self.run.slots[index].rotten;
+            if !rotten.is_empty() && self.run.book.lock().damage_of(name) == 0 {
+                self.run.accuse(Checker::Repaired, format!("{name} told of no damage, but: {}", rotten.join("; ")));
+            }
+            let store = node.map(|node| node.snapshot.borrow().status.store.clone()).unwrap_or_default();
+            if store.blocks_missing + store.certificates_missing > 0 {
+                self.run.accuse(Checker::Repaired, format!("{name} still misses something: {store:?}"));
+            }
+        }
     }
 
     fn judge_convergence(&self, tip: u64, round: Option<Round>) {
@@ -912,6 +960,8 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         EventKind::TaskChanged { number, token: Some(token), state: TaskState::Done, height, .. } => {
             book.completed(name, (*number, *token), *height, at_ms);
         }
+        EventKind::StoreDamaged { .. } => book.damaged(name, event),
+        EventKind::StoreRepaired { count, .. } => book.repaired(name, event, *count as u64),
         EventKind::CommitRejected { number, token, node, .. } => book.rejected(*number, *token, node),
         EventKind::TaskChanged { .. }
         | EventKind::FinalityChanged { .. }
@@ -920,6 +970,7 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         | EventKind::NodeAiling { .. }
         | EventKind::RecoveryWanted { .. }
         | EventKind::PartitionChanged { .. }
+        | EventKind::StoreOutOfReach { .. }
         | EventKind::StandingChanged { .. }
         | EventKind::SetDecided { .. }
         | EventKind::EpochBegan { .. }

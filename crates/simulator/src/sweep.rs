@@ -129,6 +129,8 @@ fn report(run: &Run, wall: Duration) -> Report {
         tasks_finished_s: run.finished.map(|finished| finished.as_secs_f64()),
         gap_s: Duration::from_millis(book.gap_ms()).as_secs_f64(),
         votes: run.ballots.lock().votes(),
+        damage_found: book.damage().0,
+        repaired: book.damage().1,
         steps: run.done.clone(),
     }
 }

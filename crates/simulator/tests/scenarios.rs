@@ -77,6 +77,51 @@ fn validators_that_all_lost_their_journals_contradict_nothing_and_go_on() {
     check("lose-journals", 3..=5);
 }
 
+#[test]
+fn rot_in_blocks_is_found_and_repaired_from_peers() {
+    for report in check("rot-blocks", 1..=3) {
+        assert!(report.damage_found >= 5 && report.repaired >= 5, "{report:#?}");
+    }
+}
+
+#[test]
+fn rot_in_certificates_is_found_and_repaired_from_peers() {
+    for report in check("rot-certificates", 1..=3) {
+        assert!(report.damage_found >= 4 && report.repaired >= 3, "{report:#?}");
+    }
+}
+
+#[test]
+fn rot_in_what_the_engine_keeps_ends_no_validator() {
+    for report in check("rot-engine", 1..=4) {
+        assert!(report.damage_found >= 5, "{report:#?}");
+    }
+}
+
+#[test]
+fn other_blocks_rotten_on_each_validator_all_come_back() {
+    for report in check("rot-everywhere", 1..=2) {
+        assert!(report.repaired >= 4, "{report:#?}");
+    }
+    for report in check("rot-together", 1..=3) {
+        assert!(report.repaired >= 4, "{report:#?}");
+    }
+}
+
+#[test]
+fn lost_and_truncated_files_are_fetched_and_never_taken_for_a_fresh_start() {
+    for report in check("store-lost", 1..=3) {
+        assert!(report.damage_found >= 4 && report.repaired >= 30, "{report:#?}");
+    }
+}
+
+#[test]
+fn the_same_block_rotten_on_all_validators_forks_nothing_and_is_told() {
+    for report in check("rot-beyond-repair", 1..=3) {
+        assert!(report.damage_found >= 4 && report.repaired == 0, "{report:#?}");
+    }
+}
+
 /// Five minutes, each time after one to three seconds.
 #[test]
 fn a_validator_that_is_killed_every_few_seconds_holds_nobody_up_and_catches_up_when_that_ends() {

@@ -102,6 +102,9 @@ pub(crate) enum Verb {
     /// The files of a network of several machines.
     #[command(subcommand)]
     Testnet(Testnet),
+    /// Check what a stopped validator keeps on its disk; changes nothing. Exit code 20 if something is damaged.
+    #[command(subcommand)]
+    Verify(Verify),
     /// One validator and those it hears, in one screen.
     Status(Status),
     /// Why is it stopped, and what would mend it?
@@ -458,6 +461,16 @@ pub(crate) enum Node {
     Reinstate {
         #[command(flatten)]
         config: ConfigFile,
+    },
+}
+
+/// `unsplit verify`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verify {
+    /// The blocks, certificates, checkpoints, journals and vote guard in a data directory.
+    Store {
+        /// The data directory.
+        dir: PathBuf,
     },
 }
 

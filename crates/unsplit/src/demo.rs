@@ -5,6 +5,7 @@
 //! - `audit`: the check at the end, on every validator
 //! - `work`: what became of its tasks
 //! - `health`, `illness`: who was found gone or ill, and the acts about that
+//! - `rot`: the act about a disk that forgets
 //! - `verdict`: the table and the document
 
 mod audit;
@@ -12,6 +13,7 @@ mod book;
 mod health;
 mod illness;
 mod load;
+mod rot;
 mod storm;
 mod verdict;
 mod work;

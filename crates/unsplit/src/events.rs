@@ -245,6 +245,16 @@ fn sentence(kind: &EventKind) -> String {
         }
         EventKind::NodeAiling { node, ailments } => ailing(node, ailments),
         EventKind::PartitionChanged { sentence } => sentence.clone(),
+        EventKind::StoreDamaged { part, damage, kept, what, .. } => {
+            let kept = kept.as_ref().map_or_else(String::new, |kept| format!("; a copy is kept in {kept}"));
+            format!("damage on the disk ({part}, {damage}): {what}{kept}")
+        }
+        EventKind::StoreRepaired { part, from, to, count } => {
+            format!("{count} {part} of heights {from} to {to} came back from peers")
+        }
+        EventKind::StoreOutOfReach { height } => {
+            format!("block {height} is missing here, and no peer that was asked holds it")
+        }
         EventKind::RecoveryWanted { node, reason } => format!("{node} should be restarted by its supervisor: {reason}"),
         EventKind::StandingChanged { node, standing, reason, accusers, network_event, height } => {
             let change = standing_changed(*standing, reason.as_deref(), accusers, *network_event);

@@ -31,7 +31,7 @@ pub(crate) enum Exit {
     Partitioned = 11,
     /// `--check`: nothing becomes final.
     Halted = 12,
-    /// Simulation or demo: an expectation was missed.
+    /// Simulation or demo: an expectation was missed. `verify store`: something is damaged.
     Missed = 20,
     /// Simulation: a "sometimes" property never occurred.
     TooWeak = 21,

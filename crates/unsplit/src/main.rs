@@ -12,9 +12,11 @@
 //! - `tasks`: work for the validators, and what came of it
 //! - `events`: what happens, as it happens
 //! - `node`: one validator on this machine
+//! - `room`: can it write into its folder?
 //! - `hook`: a program of the operator's that is told of something
 //! - `supervise`: keeps one validator alive, and says when that is hopeless
 //! - `testnet`: the files of a network
+//! - `verify`: is a stopped validator's store whole?
 //! - `sim`: whole networks on a simulated clock
 //! - `devnet`: a network of processes on this machine, and how to hurt it
 //! - `demo`: a scripted storm with a verdict
@@ -37,6 +39,7 @@ mod nodes;
 mod output;
 mod partitions;
 mod releases;
+mod room;
 mod signals;
 mod sim;
 mod status;
@@ -44,6 +47,7 @@ mod supervise;
 mod tasks;
 mod testnet;
 mod tx;
+mod verify;
 
 use crate::{
     cli::{Cli, Verb},
@@ -74,6 +78,7 @@ fn run(cli: Cli, output: Output, launched: std::time::Instant) -> Result<Exit, F
     match cli.verb {
         Verb::Node(verb) => node::run(verb, &cli.global, output),
         Verb::Testnet(verb) => testnet::run(&verb, output),
+        Verb::Verify(verb) => verify::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
         Verb::Sim(verb) => sim::run(&verb, output),
         Verb::Recoveries(file) => supervise::recoveries(&file, output),
@@ -115,6 +120,7 @@ async fn run_client(
         Verb::Account { id } => tx::account(&id, global, output).await,
         Verb::Node(_)
         | Verb::Testnet(_)
+        | Verb::Verify(_)
         | Verb::Config(_)
         | Verb::Sim(_)
         | Verb::Bench(_)

@@ -8,10 +8,7 @@ use std::{
 };
 
 use ledger::Genesis;
-use rustix::{
-    fs::statvfs,
-    process::{Signal, getpid, kill_process},
-};
+use rustix::process::{Signal, getpid, kill_process};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use validator::{Config, config::LogFormat};
@@ -22,6 +19,7 @@ use crate::{
     failure::{Exit, Failure},
     files, keys,
     output::Output,
+    room,
     testnet::{self, Member},
 };
 
@@ -100,12 +98,10 @@ fn start(file: &ConfigFile, exit_with_stdin: bool, global: &Global) -> Result<Ex
 
 /// A validator that cannot write ends rather than sign what it would not remember. Most often the disk is full.
 fn broken(data_dir: &Path) -> Failure {
-    /// Too little for the next write of a journal.
-    const FULL_BELOW: u64 = 4 << 20;
-    let is_full = statvfs(data_dir).is_ok_and(|room| room.f_bavail * room.f_frsize < FULL_BELOW);
-    if is_full {
-        let message = format!("the disk that holds {} is full, so the validator ended", data_dir.display());
-        return Failure::refused(message, "make room and start it again: what it said is final is kept");
+    if let Some(refusal) = room::refusal(data_dir) {
+        let help = "make room or mend it, and start the validator again: what it said is final is kept, and nothing was \
+                    signed that it would not remember; a supervisor does so by itself once the disk can be written";
+        return Failure::refused(format!("{refusal}, so the validator ended"), help);
     }
     let help = "start it again: what it said is final is kept; if it ends again, the lines above are worth a report";
     Failure::new(Exit::Unexpected, "the validator failed", help)

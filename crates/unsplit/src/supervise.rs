@@ -68,6 +68,7 @@ use crate::{
     files::Lock,
     node::{check_genesis, read_genesis},
     output::Output,
+    room,
     signals::Signals,
     testnet::now_ms,
 };
@@ -78,6 +79,9 @@ const SLEEP_MAX: Duration = Duration::from_secs(3_600);
 /// How long hooks may still be told when the supervisor ends.
 const TELL_MAX: Duration = Duration::from_secs(45);
 const TELL_MAX_ASKED: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether a disk can be written again.
+const DISK_LOOK: Duration = Duration::from_secs(2);
 
 /// The one that is supervised, as the decider counts nodes.
 const ME: u32 = 0;
@@ -114,6 +118,8 @@ struct Supervisor<'a> {
     is_failed: bool,
     /// Why it is down.
     reason: Option<String>,
+    /// Whether it is told that the disk cannot be written.
+    has_no_room: bool,
     /// What the chain certifies, as far as it is known here.
     chain_certified: ledger::Certified,
     hooks: Hooks,
@@ -173,6 +179,7 @@ impl<'a> Supervisor<'a> {
             is_well: false,
             is_failed,
             reason: None,
+            has_no_room: false,
             hooks,
             sink: Sink::open(verb.log.as_deref())?,
             history,
@@ -319,6 +326,9 @@ impl<'a> Supervisor<'a> {
 
     fn start(&mut self) -> Result<(), Failure> {
         assert!(self.running.is_none(), "the process has ended before it is started");
+        if self.waits_for_the_disk() {
+            return Ok(());
+        }
         (self.start_at, self.pause, self.is_well) = (None, Duration::ZERO, false);
         let process = match Process::start(&self.verb.config, self.global.verbose, self.sink.clone()) {
             Ok(process) => process,
@@ -332,6 +342,22 @@ impl<'a> Supervisor<'a> {
         self.running = Some(self.watched(process)?);
         self.tell(Change::Started, |event| Event { reason, ..event });
         Ok(())
+    }
+
+    /// A validator on a disk that cannot be written would only end again. Nothing is wrong with it, so waiting costs no
+    /// attempt.
+    fn waits_for_the_disk(&mut self) -> bool {
+        let Some(refusal) = room::refusal(&self.config.data_dir) else {
+            self.has_no_room = false;
+            return false;
+        };
+        self.start_at = Some(Instant::now() + DISK_LOOK);
+        if !std::mem::replace(&mut self.has_no_room, true) {
+            self.reason = Some(refusal.clone());
+            let reason = Some(format!("{refusal}; the validator is started once it can be"));
+            self.tell(Change::NoRoom, |event| Event { reason, ..event });
+        }
+        true
     }
 
     fn watched(&self, process: Process) -> Result<Running, Failure> {
@@ -360,6 +386,9 @@ impl<'a> Supervisor<'a> {
         let evidence = self.keep_evidence(&reason, Some(status), ran, &running.process.last.lines());
         let (told, kept) = (Some(reason.clone()), evidence.clone());
         self.tell(Change::Ended, |event| Event { reason: told, took_ms: Some(millis(ran)), evidence: kept, ..event });
+        if self.waits_for_the_disk() {
+            return Ok(None);
+        }
         // What the command line or the configuration lacks is not mended by another start.
         for exit in [Exit::Usage, Exit::Config] {
             if status.code() == Some(i32::from(exit as u8)) {

@@ -237,11 +237,20 @@ pub struct Store {
     pub blocks_kept: u64,
     /// Newest transactions that can be asked for by id.
     pub indexed_transactions: usize,
+    /// Bytes of blocks read in a second to find damage before they are asked for; 0 turns this off.
+    pub scrub_bytes_per_second: u64,
 }
 
 impl Default for Store {
     fn default() -> Self {
-        Self { checkpoint_interval: 1_000, checkpoints_kept: 2, blocks_kept: 0, indexed_transactions: 200_000 }
+        Self {
+            checkpoint_interval: 1_000,
+            checkpoints_kept: 2,
+            blocks_kept: 0,
+            indexed_transactions: 200_000,
+            // A hundredth of what a slow disk gives: 10 GiB are read through in three hours.
+            scrub_bytes_per_second: 1 << 20,
+        }
     }
 }
 
@@ -824,6 +833,7 @@ checkpoint_interval = 1000         # blocks between checkpoints; a restart repla
 checkpoints_kept = 2               # at least 2
 blocks_kept = 0                    # 0 keeps all; otherwise at least checkpoint_interval * checkpoints_kept
 indexed_transactions = 200000      # newest ones that can be asked for by id
+scrub_bytes_per_second = 1048576   # read in a second to find damage before it is asked for; 0 turns this off
 
 [api]
 listen = "127.0.0.1:7700"          # REST, events, metrics

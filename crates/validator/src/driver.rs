@@ -25,6 +25,7 @@ use crate::{
     mempool::Refused,
     orders::Desk,
     progress::Rounds,
+    repair::Health,
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
@@ -126,6 +127,8 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
     pub desk: Desk,
     /// What happens.
     pub events: EventLog,
+    /// What is missing from the store.
+    pub(crate) store: Health,
     /// What is shown.
     pub snapshot: watch::Sender<Arc<Snapshot>>,
 }

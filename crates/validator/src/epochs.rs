@@ -376,6 +376,12 @@ where
     }
 }
 
+/// The partitions of the journals that may be there.
+pub(crate) async fn journals<E: Storage>(storage: &E, prefix: &str) -> Vec<String> {
+    let journals = Journals::open(storage, prefix).await;
+    journals.left.iter().map(|epoch| journals.name(*epoch)).collect()
+}
+
 /// The journals of engines that are not removed yet.
 struct Journals {
     note: Note,

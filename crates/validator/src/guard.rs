@@ -468,6 +468,11 @@ impl<E: Storage + Clock> Writer<E> {
     }
 }
 
+/// What is wrong with the bytes of a copy of the record, whosever it is.
+pub(crate) fn complaint(bytes: &[u8], generation: u64) -> Option<String> {
+    log::complaint(bytes, generation)
+}
+
 /// A storage failure under the guard: going on would mean signing what cannot be remembered.
 fn fail(what: &str, problem: &dyn std::fmt::Display) -> ! {
     error!(what, %problem, "vote guard cannot be written; stopping before anything unrecorded is signed");

@@ -12,6 +12,7 @@
 //! - `lookout`: who is there, and how are they, as this validator sees it?
 //! - `boundary`, `wire`: what crosses the line to the peers, and how is it written?
 //! - `blocker`: on what grounds is a peer cut off, and for how long?
+//! - `archive`, `integrity`, `repair`: is what is kept still what was written, and how does what is missing come back?
 //! - `store`, `note`, `index`: where does a start begin, what outlives a crash, and where is a transaction?
 //! - `worker`: what is leased to this validator, and how far is it?
 //! - `roster`: who are the validators?
@@ -21,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+mod archive;
 pub mod blocker;
 pub mod boundary;
 pub mod chain;
@@ -30,12 +32,14 @@ pub mod driver;
 pub mod epochs;
 pub mod guard;
 mod index;
+mod integrity;
 mod lookout;
 pub mod mempool;
 mod note;
 pub mod orders;
 pub mod production;
 mod progress;
+mod repair;
 pub mod roster;
 pub mod scheme;
 pub mod store;
@@ -46,5 +50,8 @@ pub mod wire;
 pub mod worker;
 
 pub use config::{Config, ConfigError};
-pub use production::{SUPERVISOR_KEY, StartError, initialize, receive_orders, reinstate, run};
+pub use production::{
+    PartReport, ROOM_MIN, SUPERVISOR_KEY, StartError, StoreReport, initialize, receive_orders, reinstate, run,
+    verify as verify_store,
+};
 pub use validator::{CHANNELS, Identity, Network, Node, Rejected, start};

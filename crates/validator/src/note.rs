@@ -68,6 +68,11 @@ async fn read<E: Storage>(storage: &E, partition: &str, place: u64) -> Result<Op
     Ok(parse(bytes.as_ref()))
 }
 
+/// Whether these are the bytes of a whole copy.
+pub(crate) fn is_whole(record: &[u8]) -> bool {
+    parse(record).is_some()
+}
+
 /// The version and what it says, of a record that is whole.
 fn parse(record: &[u8]) -> Option<(u64, Vec<u8>)> {
     let (body, check) = record.split_at_checked(record.len().checked_sub(CHECK)?)?;

@@ -4,14 +4,17 @@
 //! folder, lock, keys, ports, room. What is wrong is said with its place and a way to mend it.
 
 mod folder;
+mod headers;
 mod network;
 mod orders;
 mod steady;
+mod verify;
 
 use crate::{
-    chain::{Block, Digest},
     config::Config,
     guard::{Found, Guard},
+    integrity,
+    progress::Progress,
     roster::Roster,
     validator::{self, CHANNELS, Identity, Network, Node, Rejected},
     worker::{Execute, Job},
@@ -25,10 +28,9 @@ use commonware_cryptography::{
 use commonware_runtime::{
     Clock as _, Metrics as _, Runner as _, Spawner as _, Supervisor as _, telemetry::metrics::MetricsExt as _, tokio,
 };
-use commonware_storage::archive::{Archive as _, Identifier};
 use executor::{Executors, Program};
 use folder::Folder;
-pub use folder::initialize;
+pub use folder::{ROOM_MIN, initialize};
 use ledger::Genesis;
 pub use orders::{SUPERVISOR_KEY, receive_orders};
 use std::{
@@ -40,6 +42,7 @@ use std::{
 };
 use steady::Steady;
 use tracing::{info, warn};
+pub use verify::{PartReport, StoreReport, verify};
 
 /// The word that makes this program the launcher of a task.
 pub const LAUNCH: &str = "launch-task";
@@ -84,6 +87,7 @@ impl From<Rejected> for StartError {
             Rejected::NotAValidator(_) | Rejected::BadKey => Self::Config(format!(
                 "{rejected}; give it the key that belongs to this genesis file, or add this one to it and start the chain anew"
             )),
+            Rejected::Storage(_) => Self::Failed(rejected.to_string()),
             Rejected::Guard(_) => Self::Refused(format!(
                 "{rejected}; every validator needs a data directory of its own: start it on the one that was made for its key"
             )),
@@ -109,9 +113,10 @@ pub fn run(config: Config) -> Result<(), StartError> {
         warn!(validators = genesis.validators.len(), "f = 0: one failure halts finality; four validators tolerate one");
     }
     let fresh = folder.fresh();
+    let set_aside = folder.set_aside()?;
     tokio::Runner::new(runtime(&folder)).start(move |context| async move {
         let context = Steady::new(context);
-        let identity = Identity { genesis, key, fresh, partition: String::new() };
+        let identity = Identity { genesis, key, fresh, set_aside, partition: String::new() };
         let node = connect(&context, identity, &config).await?;
         if fresh {
             folder.used()?;
@@ -276,14 +281,16 @@ pub fn reinstate(config: &Config) -> Result<String, StartError> {
     let genesis = read_genesis(&config.genesis)?;
     let folder = Folder::open(config, &genesis)?;
     let key = folder.key()?;
+    folder.set_aside()?;
     tokio::Runner::new(runtime(&folder)).start(|context| async move {
-        let identity = validator::guard_identity(&validator::namespace(&genesis), &key.public_key());
+        let namespace = validator::namespace(&genesis);
+        let identity = validator::guard_identity(&namespace, &key.public_key());
         let (guard, found) =
             Guard::open(context.child("guard"), "", identity, false).await.map_err(Rejected::from)?;
         let Found::Lost(reason) = found else {
             return Err(StartError::Refused("the vote guard is whole; there is nothing to reinstate".into()));
         };
-        let floor = newest_round(&context).await?;
+        let floor = newest_round(&context, &namespace).await?;
         guard.release(floor).await;
         Ok(format!(
             "vote guard made anew (it was lost: {reason}); nothing is signed at or below view {} of epoch {}.\n\
@@ -297,19 +304,15 @@ pub fn reinstate(config: &Config) -> Result<String, StartError> {
 }
 
 /// The round of the newest stored finalized block.
-async fn newest_round(context: &tokio::Context) -> Result<(u64, u64), StartError> {
+async fn newest_round(context: &tokio::Context, namespace: &[u8]) -> Result<(u64, u64), StartError> {
     let failed =
         |problem: &dyn std::fmt::Display| StartError::Failed(format!("the block store cannot be read: {problem}"));
-    let page_cache = validator::page_cache();
-    let blocks = commonware_storage::archive::prunable::Archive::<_, _, _, Block>::init(
-        context.child("finalized"),
-        validator::archive("", "blocks", &page_cache, ()),
-    )
-    .await
-    .map_err(|problem| failed(&problem))?;
-    let Some(newest) = blocks.last_index() else { return Ok((0, 0)) };
-    let block = blocks.get(Identifier::<Digest>::Index(newest)).await.map_err(|problem| failed(&problem))?;
-    Ok(block.map_or((0, 0), |block| (block.ledger().epoch.0, block.ledger().view.0)))
+    let chain = validator::chain_identity(namespace);
+    let opened = integrity::open_archives(context, "", chain, 0, &Progress::default()).await;
+    let ((blocks, _), _) = opened.map_err(|problem| failed(&problem))?;
+    let Some(newest) = blocks.held_below(u64::MAX) else { return Ok((0, 0)) };
+    let block = blocks.read(newest).await.map_err(|problem| failed(&problem))?;
+    Ok(block.map_or((0, 0), |(_, block)| (block.ledger().epoch.0, block.ledger().view.0)))
 }
 
 fn private_key(bytes: [u8; 32]) -> Option<PrivateKey> {

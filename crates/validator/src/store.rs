@@ -37,6 +37,19 @@ impl Checkpoints {
         Self { partition: format!("{prefix}checkpoints") }
     }
 
+    /// The partition that holds them.
+    pub(crate) fn partition(&self) -> &str {
+        &self.partition
+    }
+
+    /// The first bytes of the checkpoint at `height`, for quarantine; what cannot be read is left out.
+    pub(crate) async fn first_bytes<E: Storage>(&self, storage: &E, height: Height) -> Vec<u8> {
+        match storage.open(&self.partition, &height.0.to_be_bytes()).await {
+            Ok((blob, length)) => crate::integrity::first_bytes(&blob, length).await,
+            Err(_) => Vec::new(),
+        }
+    }
+
     /// Heights of the checkpoints in `storage`, newest first, whole or not.
     pub async fn heights<E: Storage>(&self, storage: &E) -> Vec<Height> {
         let names = match storage.scan(&self.partition).await {
@@ -84,6 +97,20 @@ impl Checkpoints {
         Ok(blob.sync().await?)
     }
 
+    /// Whether the checkpoint at `height` has the bytes that were written.
+    ///
+    /// # Errors
+    /// When it has not, or the storage fails.
+    pub(crate) async fn check<E: Storage>(&self, storage: &E, height: Height) -> Result<(), CheckpointError> {
+        check(&self.bytes(storage, height).await?, height)
+    }
+
+    async fn bytes<E: Storage>(&self, storage: &E, height: Height) -> Result<Vec<u8>, CheckpointError> {
+        let (blob, length) = storage.open(&self.partition, &height.0.to_be_bytes()).await?;
+        let length = usize::try_from(length).map_err(|_| damaged("longer than memory"))?;
+        Ok(blob.read_at(0, length, ReadOptions::default()).await?.coalesce().as_ref().to_vec())
+    }
+
     /// Reads the checkpoint at `height` and checks that it is whole and has the root it claims.
     ///
     /// # Errors
@@ -94,33 +121,16 @@ impl Checkpoints {
         chain: &ChainId,
         height: Height,
     ) -> Result<State, CheckpointError> {
-        let damaged = |reason: &str| CheckpointError::Damaged(reason.to_owned());
-        let (blob, length) = storage.open(&self.partition, &height.0.to_be_bytes()).await?;
-        let length = usize::try_from(length).map_err(|_| damaged("longer than memory"))?;
-        let bytes = blob.read_at(0, length, ReadOptions::default()).await?.coalesce();
-        let bytes = bytes.as_ref();
-        let (header, rest) = bytes.split_at_checked(HEADER).ok_or_else(|| damaged("shorter than its header"))?;
-        if header[..8] != MAGIC {
-            return Err(damaged("not a checkpoint of this version"));
-        }
-        let number = |at: usize| u64::from_be_bytes(header[at..at + 8].try_into().expect("eight bytes"));
+        let bytes = self.bytes(storage, height).await?;
+        let Parsed { header, body } = parse(&bytes, height)?;
         let hash = |at: usize| Hash(header[at..at + 32].try_into().expect("thirty-two bytes"));
-        let body_length = usize::try_from(number(16)).map_err(|_| damaged("longer than memory"))?;
-        let (body, check) = rest.split_at_checked(body_length).ok_or_else(|| damaged("shorter than it says"))?;
-        let expected = Sha256::new().chain_update(body).chain_update(header).finalize();
-        if check != expected.as_slice() {
-            return Err(damaged("fails its checksum"));
-        }
-        if number(8) != height.0 {
-            return Err(damaged("belongs to another height"));
-        }
         let mut reader = ledger::Reader::new(body);
         let mut entries = Vec::new();
         while reader.remaining() > 0 {
             let mut field = || reader.bytes("checkpoint field", CHUNK).map_err(|problem| damaged(&problem.to_string()));
             entries.push((field()?, field()?));
         }
-        let timestamp = Timestamp(number(88));
+        let timestamp = Timestamp(number(header, 88));
         let state = State::from_entries(chain, height, hash(24), timestamp, entries)
             .map_err(|problem| damaged(&problem.to_string()))?;
         if state.root() != hash(56) {
@@ -137,6 +147,42 @@ impl Checkpoints {
             }
         }
     }
+}
+
+/// Whether these bytes are the whole checkpoint at `height`.
+pub(crate) fn check(bytes: &[u8], height: Height) -> Result<(), CheckpointError> {
+    parse(bytes, height).map(|_| ())
+}
+
+fn damaged(reason: &str) -> CheckpointError {
+    CheckpointError::Damaged(reason.to_owned())
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}
+
+/// A checkpoint that is what was written.
+struct Parsed<'a> {
+    header: &'a [u8],
+    body: &'a [u8],
+}
+
+fn parse(bytes: &[u8], height: Height) -> Result<Parsed<'_>, CheckpointError> {
+    let (header, rest) = bytes.split_at_checked(HEADER).ok_or_else(|| damaged("shorter than its header"))?;
+    if header[..8] != MAGIC {
+        return Err(damaged("not a checkpoint of this version"));
+    }
+    let body_length = usize::try_from(number(header, 16)).map_err(|_| damaged("longer than memory"))?;
+    let (body, check) = rest.split_at_checked(body_length).ok_or_else(|| damaged("shorter than it says"))?;
+    let expected = Sha256::new().chain_update(body).chain_update(header).finalize();
+    if check != expected.as_slice() {
+        return Err(damaged("fails its checksum"));
+    }
+    if number(header, 8) != height.0 {
+        return Err(damaged("belongs to another height"));
+    }
+    Ok(Parsed { header, body })
 }
 
 /// Magic, height, body length, block digest, root, timestamp, genesis hash.

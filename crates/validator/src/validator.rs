@@ -9,12 +9,14 @@ use crate::{
     chain::{Application, Block, Deliveries, Digest, Ledger, Observer, Pace},
     config::Config,
     driver::{Driver, Inputs, Parts, Settings},
-    epochs::{Engines, Epochs, Ground, Launch, Schemes},
+    epochs::{self, Engines, Epochs, Ground, Launch, Schemes},
     guard::{Found, Guard, GuardError},
+    integrity::{self, Damage, Finding},
     lookout::{self, Lookout, Own, Sights},
     mempool::{Limits, Mempool},
     orders::{self, Desk, Seal},
     progress::Rounds,
+    repair::{self, Backfill, Repair},
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
@@ -29,7 +31,6 @@ use commonware_consensus::{
     marshal::{
         self,
         core::Actor,
-        resolver::p2p as backfill,
         standard::{Deferred, Standard},
     },
     simplex::{self, ForwardPolicy, SkipBudget, SkipPolicy, elector::RoundRobin},
@@ -45,7 +46,6 @@ use commonware_p2p::{
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{Clock, Handle, Metrics, Quota, Spawner, Storage, buffer::paged::CacheRef};
-use commonware_storage::{archive::prunable, translator::EightCap};
 use commonware_utils::{
     NZDuration, NZU16, NZU64, NZUsize,
     channel::{mpsc, watch},
@@ -122,6 +122,8 @@ pub struct Identity {
     pub key: PrivateKey,
     /// Whether the key is known never to have signed: its guard may be made anew.
     pub fresh: bool,
+    /// Files of the storage that were set aside before the start because they were damaged, in words.
+    pub set_aside: Vec<String>,
     /// Prefix of all storage partitions; empty where the node has a storage of its own.
     pub partition: String,
 }
@@ -145,7 +147,7 @@ pub struct Node {
 }
 
 /// Why a node cannot start on what it was given.
-#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Rejected {
     /// The key is not in the genesis file.
     #[error("this node's key {0} is not a validator of the genesis file")]
@@ -156,16 +158,28 @@ pub enum Rejected {
     /// The vote guard belongs to someone else.
     #[error(transparent)]
     Guard(#[from] GuardError),
+    /// The disk fails.
+    #[error("the storage fails: {0}; mend the disk and start again")]
+    Storage(#[from] commonware_runtime::Error),
 }
 
 /// The namespace that votes are signed under and peers shake hands in: chain and protocol version.
 pub fn namespace(genesis: &Genesis) -> Vec<u8> {
-    format!("unsplit/{}/{}/{}", genesis.chain_id, genesis.hash(), PROTOCOL_VERSION).into_bytes()
+    namespace_of(&genesis.chain_id.to_string(), &genesis.hash().to_string())
+}
+
+pub(crate) fn namespace_of(chain_id: &str, genesis_hash: &str) -> Vec<u8> {
+    format!("unsplit/{chain_id}/{genesis_hash}/{PROTOCOL_VERSION}").into_bytes()
 }
 
 /// What binds a vote guard to a key and a chain.
 pub(crate) fn guard_identity(namespace: &[u8], key: &PublicKey) -> [u8; 32] {
     Sha256::new().chain_update(namespace).chain_update(key.as_ref()).finalize().into()
+}
+
+/// What binds the archives to a chain.
+pub(crate) fn chain_identity(namespace: &[u8]) -> [u8; 32] {
+    Sha256::digest(namespace).into()
 }
 
 /// Four MiB of pages, shared by everything that a node keeps on disk.
@@ -210,7 +224,7 @@ where
     B: Blocker<PublicKey = PublicKey> + Sync,
     P: Provider<PublicKey = PublicKey> + Sync,
 {
-    let Identity { genesis, key, fresh, partition } = identity;
+    let Identity { genesis, key, fresh, set_aside, partition } = identity;
     let me = key.public_key();
     let secret = SecretKey::from_bytes(key.encode().as_ref().try_into().expect("an Ed25519 key has 32 bytes"));
     let roster = Roster::new(&genesis).ok_or(Rejected::BadKey)?;
@@ -258,19 +272,40 @@ where
     let ledger = Arc::new(Ledger::new(genesis_state, Mempool::new(limits)));
     let genesis_digest = genesis_block.digest();
 
-    let backfill = backfill::init(
-        context.child("backfill"),
-        backfill::Config {
-            public_key: me.clone(),
-            peer_provider: network.provider.clone(),
-            blocker: blocker.component("backfill"),
-            mailbox_size: NZUsize!(1_024),
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
-            fetch_retry_delay: Duration::from_millis(100),
-            priority_requests: false,
-            priority_responses: false,
-        },
+    let journals = epochs::journals(&context, &partition).await;
+    let place = integrity::Place {
+        prefix: &partition,
+        chain: chain_identity(&namespace),
+        chain_id: &genesis.chain_id,
+        genesis: &genesis_block,
+        page_cache: &page_cache,
+        journals: &journals,
+    };
+    let mut store = integrity::open(&context.child("integrity"), &place).await?;
+    store.findings.extend(guard_damage(&found));
+    store.findings.extend(set_aside.into_iter().map(|what| {
+        let kept = Some("quarantine".into());
+        Finding { part: "files".into(), damage: Damage::Rot, heights: None, kept, what }
+    }));
+    let Backfill { engine: backfill, fetcher, answers } = repair::start_backfill(
+        &context.child("backfill"),
+        me.clone(),
+        blocker.component("backfill"),
+        network.provider.clone(),
         fetches,
+    );
+    let (finalized, finalizations) = (store.blocks.clone(), store.certificates.clone());
+    let (repair, health) = Repair::new(
+        context.child("repair"),
+        repair::Settings {
+            genesis: genesis_block.clone(),
+            checkpoints: Checkpoints::new(&partition),
+            scrub_rate: config.store.scrub_bytes_per_second,
+        },
+        store,
+        (fetcher, answers),
+        schemes.clone(),
+        events.clone(),
     );
     let (broadcast, buffer) = buffered::Engine::new(
         context.child("broadcast"),
@@ -286,20 +321,6 @@ where
     );
     let broadcast = broadcast.start(blocks);
 
-    let finalizations = prunable::Archive::init(
-        context.child("finalizations"),
-        archive(
-            &partition,
-            "finalizations",
-            &page_cache,
-            <Scheme as commonware_cryptography::certificate::Verifier>::certificate_codec_config_unbounded(),
-        ),
-    )
-    .await
-    .expect("the archive of finalizations opens");
-    let finalized = prunable::Archive::init(context.child("finalized"), archive(&partition, "blocks", &page_cache, ()))
-        .await
-        .expect("the archive of blocks opens");
     let length = NonZeroU64::new(genesis.epochs.length).expect("a valid genesis has epochs of some length");
     let epocher = FixedEpocher::new(length);
     let (actor, mailbox, _floor) = Actor::<_, Standard<Block>, _, _, _, _, _>::init(
@@ -458,6 +479,7 @@ where
             epochs,
             desk: desk.clone(),
             events: events.clone(),
+            store: health,
             snapshot: snapshot_tx,
         },
         worker,
@@ -466,11 +488,13 @@ where
     let inputs = Inputs { deliveries: delivered, requests: inbox, gossip: gossip.1, finished };
     let lookout = context.child("lookout").spawn(move |_| lookout.run(rows.1, probes.1));
     let desk = context.child("orders").spawn(move |clock| desk.run(clock, seal, asked));
+    let repair = context.child("repair").spawn(move |_| repair.run());
     let handle = context.spawn(move |_| async move {
         let ended = |part: &str| Err(format!("the {part} ended"));
         tokio::select! {
             biased;
             result = driver.run(inputs) => result,
+            problem = repair => Err(problem.unwrap_or_else(|problem| format!("the repair of the store ended: {problem}"))),
             _ = lookout => ended("lookout"),
             _ = desk => ended("orders' desk"),
             result = engines => result.unwrap_or_else(|problem| Err(problem.to_string())),
@@ -482,28 +506,6 @@ where
 }
 
 const BUFFER: NonZeroUsize = NZUsize!(64 << 10);
-
-/// The settings of the archive `name`.
-pub(crate) fn archive<C>(
-    partition: &str,
-    name: &str,
-    page_cache: &CacheRef,
-    codec_config: C,
-) -> prunable::Config<EightCap, C> {
-    prunable::Config {
-        translator: EightCap,
-        metadata_partition: format!("{partition}{name}-metadata"),
-        key_partition: format!("{partition}{name}-keys"),
-        key_page_cache: page_cache.clone(),
-        value_partition: format!("{partition}{name}-values"),
-        compression: None,
-        codec_config,
-        items_per_section: NZU64!(4_096),
-        key_write_buffer: BUFFER,
-        value_write_buffer: BUFFER,
-        replay_buffer: BUFFER,
-    }
-}
 
 /// One subchannel for each epoch: a message of another epoch is dropped before an engine that would block its sender.
 fn muxed<E, S, R>(context: E, (sender, receiver): (S, R)) -> MuxHandle<S>
@@ -524,4 +526,14 @@ fn report_guard(found: &Found) {
         Found::Repaired(reason) => warn!(reason, "vote guard repaired from its other copy"),
         Found::Lost(reason) => warn!(reason, "vote guard lost: observing without a vote until it has sat out"),
     }
+}
+
+/// A damaged copy of the vote guard, which was written anew or makes the node observe.
+fn guard_damage(found: &Found) -> Option<Finding> {
+    let what = match found {
+        Found::Fresh | Found::Intact => return None,
+        Found::Repaired(reason) => format!("{reason}; written anew from the other copy"),
+        Found::Lost(reason) => format!("{reason}; observing without a vote until it is safe"),
+    };
+    Some(Finding { part: "guard".into(), damage: Damage::Rot, heights: None, kept: None, what })
 }

@@ -5,9 +5,9 @@ use api::{
     AccountView, Affliction, AilmentView, BalanceView, BlockView, CertifiedView, ChangeView, Content, Cut, CutRequest,
     Cuts, DamageView, Duty, EpisodeView, Event, EventKind, Finality, Healed, Illness, LinkView, LoadView, MatrixView,
     Missed, Missing, NodeRow, NodeView, Nodes, PartitionsView, Problem, ProposalView, RecoveryView, Releases,
-    RepairView, SideView, Snapshot, Standing, Status, Submission, Submitted, SubmittedTask, SuspicionView, TaskCounts,
-    TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState, TransactionStatus,
-    TransactionView, Why,
+    RepairView, SideView, Snapshot, Standing, Status, StoreStatus, Submission, Submitted, SubmittedTask, SuspicionView,
+    TaskCounts, TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState,
+    TransactionStatus, TransactionView, Why,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -265,7 +265,8 @@ fn full_snapshot() -> Snapshot {
         ailments: vec![AilmentView::default()],
         ..NodeRow::default()
     };
-    let status = Status { last_signed_ms_ago: Some(1), slack: -1, ..Status::default() };
+    let store = StoreStatus { out_of_reach: Some(1), scrubbed_ms: Some(1), ..StoreStatus::default() };
+    let status = Status { last_signed_ms_ago: Some(1), slack: -1, store, ..Status::default() };
     Snapshot { status, nodes: vec![node], why, not_ready: Some(text()), ..Snapshot::default() }
 }
 
@@ -281,6 +282,16 @@ fn every_kind() -> Vec<EventKind> {
         EventKind::FaultInjected { fault: text() },
         EventKind::FaultEnded { fault },
         EventKind::PartitionChanged { sentence: text() },
+        EventKind::StoreDamaged {
+            part: text(),
+            damage: text(),
+            from: Some(1),
+            to: Some(2),
+            kept: Some(text()),
+            what: text(),
+        },
+        EventKind::StoreRepaired { part: text(), from: 1, to: 2, count: 2 },
+        EventKind::StoreOutOfReach { height: 1 },
         EventKind::RecoveryWanted { node: text(), reason: text() },
         EventKind::NodeAiling { node: text(), ailments: vec![AilmentView::default()] },
         EventKind::StandingChanged {

@@ -34,6 +34,9 @@ impl Health {
             | EventKind::PartitionChanged { .. }
             | EventKind::SetDecided { .. }
             | EventKind::EpochBegan { .. }
+            | EventKind::StoreDamaged { .. }
+            | EventKind::StoreRepaired { .. }
+            | EventKind::StoreOutOfReach { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::Finalized { .. }
             | EventKind::FinalityChanged { .. }

@@ -99,6 +99,7 @@ impl Storm {
         self.calm().await;
         self.crash().await?;
         self.restart().await?;
+        self.rot().await?;
         self.split_with_quorum().await?;
         self.heal_after_split().await?;
         self.split_without_quorum().await?;
@@ -545,7 +546,7 @@ impl Storm {
     }
 
     /// How long until these vote and are no further behind the best known block than one block takes to travel.
-    async fn until_at_tip(&self, nodes: &[usize], since: Instant) -> Option<Duration> {
+    pub(super) async fn until_at_tip(&self, nodes: &[usize], since: Instant) -> Option<Duration> {
         const TRAVEL: u64 = 1;
         let at_tip = || async {
             let tip = self.load.book().height();

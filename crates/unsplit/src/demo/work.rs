@@ -140,6 +140,9 @@ impl Work {
             | EventKind::NodeAiling { .. }
             | EventKind::RecoveryWanted { .. }
             | EventKind::PartitionChanged { .. }
+            | EventKind::StoreDamaged { .. }
+            | EventKind::StoreRepaired { .. }
+            | EventKind::StoreOutOfReach { .. }
             | EventKind::StandingChanged { .. }
             | EventKind::SetDecided { .. }
             | EventKind::EpochBegan { .. }

@@ -43,6 +43,8 @@ pub(super) enum Change {
     Well,
     /// The process ended, asked or not.
     Ended,
+    /// The disk cannot be written: the process is started once it can.
+    NoRoom,
     /// The process stands still and is ended.
     Stuck,
     /// Enough validators want it back.
@@ -74,6 +76,7 @@ impl Change {
             Self::Started => "started",
             Self::Well => "well",
             Self::Ended => "ended",
+            Self::NoRoom => "no_room",
             Self::Stuck => "stuck",
             Self::Ordered => "ordered",
             Self::AttemptBegan => "attempt_began",
@@ -118,6 +121,7 @@ impl Event {
             Change::Started
             | Change::Well
             | Change::Ordered
+            | Change::NoRoom
             | Change::AttemptBegan
             | Change::StepDone
             | Change::Active

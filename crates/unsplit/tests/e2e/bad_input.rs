@@ -70,9 +70,11 @@ fn a_folder_of_another_chain_or_a_newer_version_is_refused_and_unharmed() {
     fs::rename(&kept, &genesis).expect("our own file");
 
     let chain = solo.file("data/chain.toml");
+    edit(&chain, "format = 2", "format = 3");
+    solo.refuses("", 5, &["chain.toml", "newer version", "format 3", "start it with that version"]);
+    edit(&chain, "format = 3", "format = 1");
+    solo.refuses("", 5, &["chain.toml", "earlier version", "format 1", "except `guard-a` and `guard-b`"]);
     edit(&chain, "format = 1", "format = 2");
-    solo.refuses("", 5, &["chain.toml", "newer version", "format 2", "start it with that version"]);
-    edit(&chain, "format = 2", "format = 1");
 
     let _process = solo.start();
     assert_eq!(solo.node().digest(height), digest, "what was final is final");
@@ -165,7 +167,7 @@ fn a_disk_that_runs_full_ends_a_validator_and_nothing_final_is_lost() {
     let _ = fs::write(&fill, vec![1; 200 << 20]);
     let code = until(crate::network::SOON, "it ends", || process.wait(std::time::Duration::from_millis(50)));
     assert_eq!(code.code(), Some(5), "{}", process.err());
-    for words in ["is full", "make room and start it again"] {
+    for words in ["is full", "make room", "nothing was signed that it would not remember"] {
         assert!(process.err().contains(words), "{words:?} is not in: {}", process.err());
     }
     solo.refuses("", 5, &["MiB left"]);

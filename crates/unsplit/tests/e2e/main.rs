@@ -9,6 +9,7 @@
 //! - `moves`: work goes on where validators end
 //! - `events`: what is told as it happens
 //! - `guards`: a vote guard that was damaged
+//! - `store`: bytes that rot on a disk
 //! - `clocks`: a wall clock that is set
 //! - `processes`: how validators end, and what they end with
 //! - `supervise`: validators that are brought back, and those that are given up
@@ -29,6 +30,7 @@ mod moves;
 mod network;
 mod processes;
 mod sets;
+mod store;
 mod strangers;
 mod supervise;
 mod tasks;

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::{
-    network::{Devnet, Row, SOON},
+    network::{Devnet, Row, SOON, Solo},
     world::{Process, World, is_alive, kill, until},
 };
 
@@ -430,4 +430,31 @@ fn only_a_certified_program_is_started() {
     let status = process.wait(SOON).expect("it refuses");
     assert_eq!(status.code(), Some(5), "{}", process.err());
     let _process = supervised.start(&["--certified", &hash]);
+}
+
+#[test]
+fn a_validator_whose_disk_runs_full_is_started_again_when_there_is_room_and_that_is_no_attempt() {
+    let mut world = World::shared("no-room");
+    let Some(disk) = world.small_disk(100) else { return };
+    let solo = Solo::write(&world, "disk/net", "unsplit-test");
+    let line = solo.line("").replacen("node start", "supervise -o json", 1);
+    let process = world.spawn(&line);
+    wait_for(&process, "well", 1);
+    let height = solo.node().wait_for_blocks(3);
+    let digest = solo.node().digest(height);
+
+    let fill = disk.join("fill");
+    // The last of it is smaller than a piece; writing fails there, as it should.
+    let _ = fs::write(&fill, vec![1; 200 << 20]);
+    let told = wait_for(&process, "no_room", 1);
+    assert!(told[0]["reason"].as_str().is_some_and(|reason| reason.contains("is full")), "{told:?}");
+    assert!(solo.node().height().is_none(), "it has ended, and signs nothing");
+    assert_eq!(changes(&process, "started").len(), 1);
+
+    fs::remove_file(&fill).expect("our own file");
+    wait_for(&process, "started", 2);
+    assert_eq!(solo.node().block(height)["digest"].as_str(), digest.as_deref(), "what was final is final");
+    solo.node().wait_for_blocks(2);
+    assert_eq!(changes(&process, "attempt_began"), Vec::<Value>::new());
+    assert_eq!(changes(&process, "no_room").len(), 1, "told once");
 }

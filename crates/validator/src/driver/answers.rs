@@ -268,6 +268,7 @@ where
             tasks: task_counts(&state),
             uptime_ms: elapsed(self.started),
             last_signed_ms_ago: self.parts.guard.last_signed().map(elapsed),
+            store: self.parts.store.status(),
             why: why.sentence.clone(),
         }
     }

@@ -250,3 +250,14 @@ fn parse(bytes: &[u8], identity: &[u8; 32], generation: u64) -> (Content, usize,
     }
     (Content::Whole(book), whole, torn)
 }
+
+/// What is wrong with the bytes of a copy, whosever it is.
+pub(super) fn complaint(bytes: &[u8], generation: u64) -> Option<String> {
+    let Some(identity) = bytes.get(8..40).and_then(|bytes| bytes.try_into().ok()) else {
+        return Some("the header is incomplete".into());
+    };
+    match parse(bytes, &identity, generation) {
+        (Content::Damaged(reason), _, _) => Some(reason),
+        (Content::Missing | Content::Foreign | Content::Whole(_), _, _) => None,
+    }
+}

@@ -7,10 +7,11 @@
 //!   chain.toml    which chain the storage belongs to, and the format it is in
 //!   first-start   present until the key is first used: its vote guard may be made anew
 //!   lock          held by the running process
-//!   storage/      the engine's journals and archives, checkpoints, and the two copies of the vote guard
+//!   storage/      blocks, certificates, checkpoints, the engine's journals, and the two copies of the vote guard
+//!   quarantine/   files of the storage whose header was damaged
 //! ```
 
-use super::{StartError, private_key};
+use super::{StartError, headers, private_key};
 use crate::config::Config;
 use commonware_cryptography::ed25519::PrivateKey;
 use ledger::Genesis;
@@ -25,10 +26,10 @@ use std::{
 use tracing::warn;
 
 /// The layout of the data directory.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Below this much room a start is refused: journals that cannot grow stop a node at once.
-const ROOM_MIN: u64 = 64 << 20;
+pub const ROOM_MIN: u64 = 64 << 20;
 
 #[derive(Deserialize, Serialize)]
 struct Chain {
@@ -62,6 +63,40 @@ impl Folder {
         folder.check_chain(genesis)?;
         folder.check_room()?;
         Ok(folder)
+    }
+
+    /// Takes the lock of a directory that is to be looked at and not used.
+    pub(super) fn look(root: &Path) -> Result<Self, StartError> {
+        if !root.join("chain.toml").is_file() {
+            return Err(StartError::Config(format!(
+                "{} is no validator's data directory: there is no chain.toml; name the `data_dir` of its node.toml",
+                root.display()
+            )));
+        }
+        let (key_file, token_file) = (root.join("node.key"), root.join("api.token"));
+        Ok(Self { root: root.to_owned(), key_file, token_file, _lock: lock(root)? })
+    }
+
+    /// The namespace of the chain that the directory belongs to.
+    pub(super) fn namespace(&self) -> Result<Vec<u8>, StartError> {
+        let path = self.root.join("chain.toml");
+        let problem = |problem: &dyn std::fmt::Display| StartError::Config(format!("{}: {problem}", path.display()));
+        let text = std::fs::read_to_string(&path).map_err(|error| problem(&error))?;
+        let chain: Chain = toml::from_str(&text).map_err(|error| problem(&error))?;
+        if chain.format != FORMAT {
+            return Err(StartError::Refused(format!(
+                "{} is in format {}, this program reads {FORMAT}",
+                self.root.display(),
+                chain.format
+            )));
+        }
+        Ok(crate::validator::namespace_of(&chain.chain_id, &chain.genesis))
+    }
+
+    /// Moves files out of the storage that the runtime would refuse. Gives what was done, in words.
+    pub(super) fn set_aside(&self) -> Result<Vec<String>, StartError> {
+        let done = headers::set_aside(&self.storage(), &self.root.join("quarantine"));
+        done.map_err(|problem| StartError::Failed(format!("{}: {problem}", self.storage().display())))
     }
 
     pub(super) fn storage(&self) -> PathBuf {
@@ -102,6 +137,13 @@ impl Folder {
         if found.format > FORMAT {
             return Err(StartError::Refused(format!(
                 "{} says that a newer version wrote this data directory (format {}, this program reads {FORMAT}); start it with that version or newer",
+                path.display(),
+                found.format
+            )));
+        }
+        if found.format < FORMAT {
+            return Err(StartError::Refused(format!(
+                "{} says that an earlier version wrote this data directory (format {}, this program reads {FORMAT}); to keep the key, move everything in `storage` except `guard-a` and `guard-b` away, set `format = {FORMAT}` in that file, and start again: the blocks are fetched from the peers, of which more than f must still hold them",
                 path.display(),
                 found.format
             )));

@@ -1,0 +1,223 @@
+//! One archive that misses blocks, and peers on a simulated network that answer rightly, wrongly, or not at all.
+
+use super::{fetch, *};
+use crate::{archive::Archive, integrity::open_archives, progress::Progress, testing};
+use commonware_cryptography::{
+    Signer as _,
+    certificate::ConstantProvider,
+    ed25519::{PrivateKey, PublicKey},
+};
+use commonware_p2p::simulated::{self, Oracle};
+use commonware_resolver::{Consumer, Delivery, p2p};
+use commonware_runtime::{Quota, Runner as _, Supervisor as _, deterministic};
+use commonware_utils::{NZDuration, NZU32, NZUsize, Probability, channel::oneshot, ordered::Set};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+type Context = deterministic::Context;
+
+/// What a peer does when it is asked.
+#[derive(Clone)]
+struct Peer {
+    /// The blocks it gives; all others it does not have.
+    blocks: Arc<BTreeMap<Digest, Block>>,
+    /// Whether it gives another block than the one that was asked for.
+    lies: bool,
+    asked: Arc<AtomicU64>,
+}
+
+impl p2p::Producer for Peer {
+    type Key = Key<Digest>;
+
+    fn produce(&mut self, key: Key<Digest>) -> oneshot::Receiver<bytes::Bytes> {
+        use commonware_codec::Encode as _;
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let (answer, receiver) = oneshot::channel();
+        let block = match key {
+            Key::Block(digest) if self.lies => self.blocks.iter().find(|(other, _)| **other != digest),
+            Key::Block(digest) => self.blocks.get_key_value(&digest),
+            Key::Finalized { .. } | Key::Notarized { .. } => None,
+        };
+        if let Some((_, block)) = block {
+            let _ = answer.send(block.encode());
+        } else if self.lies {
+            let _ = answer.send(bytes::Bytes::from_static(&[0xff; 200]));
+        }
+        receiver
+    }
+}
+
+/// A peer asks nothing.
+#[derive(Clone)]
+struct Mute;
+
+impl Consumer for Mute {
+    type Key = Key<Digest>;
+    type Value = bytes::Bytes;
+    type Subscriber = ();
+    type Outcome = bool;
+
+    fn deliver(&mut self, _: Delivery<Key<Digest>, ()>, _: bytes::Bytes) -> oneshot::Receiver<bool> {
+        oneshot::channel().1
+    }
+}
+
+fn chain(count: u64) -> Vec<Block> {
+    let mut state = testing::state();
+    let leader = testing::key(testing::VALIDATOR).public();
+    let next = |_| {
+        let block = ledger::Block::on(&state, leader, state.timestamp().after(1), Vec::new());
+        state.apply(&block).expect("a valid block");
+        Block::new(block)
+    };
+    (0..count).map(next).collect()
+}
+
+async fn network(context: &Context, keys: &[PublicKey]) -> Oracle<PublicKey, Context> {
+    let config = simulated::Config {
+        max_size: 1 << 20,
+        max_peers_per_set: NZUsize!(8),
+        disconnect_on_block: true,
+        tracked_peer_sets: NZUsize!(1),
+    };
+    let (network, oracle) =
+        simulated::Network::new_with_peers(context.child("network"), config, keys.iter().cloned()).await;
+    network.start();
+    let link = || simulated::Link {
+        latency: Duration::from_millis(5),
+        jitter: Duration::ZERO,
+        success_rate: Probability::new(1, 1).expect("certain"),
+    };
+    for (from, to) in keys.iter().flat_map(|from| keys.iter().map(move |to| (from, to))).filter(|(a, b)| a != b) {
+        oracle.add_link(from.clone(), to.clone(), link()).await.expect("two peers");
+    }
+    oracle
+}
+
+fn quota() -> Quota {
+    Quota::per_second(NZU32!(256)).allow_burst(NZU32!(64))
+}
+
+/// What became of an archive of twelve blocks without these, when its peers are of these kinds.
+struct Outcome {
+    archive: Archive<Context, Block>,
+    health: Health,
+    asked: Vec<u64>,
+    /// How many peers were cut off.
+    blocked: usize,
+    events: Vec<EventKind>,
+}
+
+fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Duration) -> Outcome {
+    deterministic::Runner::seeded(3).start(move |context| async move {
+        let keys: Vec<PublicKey> =
+            (0..=lies.len() as u64).map(|seed| PrivateKey::from_seed(seed).public_key()).collect();
+        let oracle = network(&context, &keys).await;
+        let blocks = chain(12);
+        let held: BTreeMap<Digest, Block> = blocks.iter().map(|block| (block.digest(), block.clone())).collect();
+        let mut peers = Vec::new();
+        for (index, lies) in lies.iter().enumerate() {
+            let blocks = if holds { held.clone() } else { BTreeMap::new() };
+            let peer = Peer { blocks: Arc::new(blocks), lies: *lies, asked: Arc::default() };
+            let control = oracle.control(keys[index + 1].clone());
+            let channel = control.register(4, quota()).await.expect("a free channel");
+            let (engine, _mailbox) = p2p::Engine::new(
+                context.child("peer").with_attribute("index", index),
+                p2p::Config {
+                    peer_provider: oracle.manager(),
+                    blocker: control,
+                    consumer: Mute,
+                    producer: peer.clone(),
+                    mailbox_size: NZUsize!(64),
+                    me: Some(keys[index + 1].clone()),
+                    fetch_timeout: NZDuration!(Duration::from_secs(1)),
+                    fetch_retry_delay: Duration::from_millis(100),
+                    priority_requests: false,
+                    priority_responses: false,
+                },
+            );
+            engine.start(channel);
+            peers.push(peer);
+        }
+
+        let changes = Progress::default();
+        let archives = open_archives(&context, "a-", [1; 32], 0, &changes).await.expect("a simulated disk");
+        let ((archive, found), (certificates, _)) = archives;
+        for block in blocks.iter().filter(|block| !missing.contains(&block.height().get())) {
+            archive.insert(block.height().get(), block.digest().0, block).await.expect("a simulated disk");
+        }
+        archive.expect(&found, 12, true);
+        let store = Store {
+            blocks: archive.clone(),
+            certificates,
+            quarantine: crate::integrity::Quarantine::new("a-"),
+            changes,
+            findings: Vec::new(),
+        };
+        let control = oracle.control(keys[0].clone());
+        let channel = control.register(4, quota()).await.expect("a free channel");
+        let fetch::Backfill { engine: _engine, fetcher, answers } =
+            fetch::start(&context.child("backfill"), keys[0].clone(), control, oracle.manager(), channel);
+        let scheme = Scheme::verifier(b"test", Set::from_iter_dedup(keys.iter().cloned()));
+        let events = EventLog::new(64);
+        let settings = Settings { genesis: blocks[0].clone(), checkpoints: Checkpoints::new("a-"), scrub_rate: 0 };
+        let (repair, health) = Repair::new(
+            context.child("repair"),
+            settings,
+            store,
+            (fetcher, answers),
+            ConstantProvider::<Scheme, Epoch>::new(scheme),
+            events.clone(),
+        );
+        context.child("task").spawn(move |_| repair.run());
+        context.sleep(wait).await;
+        let blocked = oracle.blocked().await.expect("the network runs").len();
+        for block in &blocks {
+            if let Some((digest, found)) = archive.read(block.height().get()).await.expect("a simulated disk") {
+                assert_eq!((digest, &found), (block.digest().0, block), "only what is right is taken");
+            }
+        }
+        let asked = peers.iter().map(|peer| peer.asked.load(Ordering::Relaxed)).collect();
+        Outcome {
+            archive,
+            health,
+            asked,
+            blocked,
+            events: events.since(0).into_iter().map(|event| event.kind).collect(),
+        }
+    })
+}
+
+#[test]
+fn missing_blocks_come_back_from_a_peer_that_holds_them_the_one_above_telling_which() {
+    let outcome = check(&[3, 5, 6, 7], &[false, false], true, Duration::from_secs(10));
+    assert_eq!((outcome.archive.missing().len(), outcome.blocked), (0, 0));
+    assert_eq!(outcome.health.status().repaired, 4);
+    assert!(outcome.asked.iter().sum::<u64>() >= 4);
+    assert!(outcome.events.iter().any(|event| matches!(event, EventKind::StoreRepaired { to: 7, .. })));
+}
+
+#[test]
+fn a_peer_that_answers_wrongly_is_cut_off_and_others_are_asked() {
+    let outcome = check(&[2, 4, 6, 8, 9, 10], &[true, true, false], true, Duration::from_secs(20));
+    assert_eq!(outcome.archive.missing().len(), 0);
+    let (lied, told) = (outcome.asked[..2].iter().filter(|asked| **asked > 0).count(), outcome.blocked);
+    assert!(lied > 0 && told >= lied, "{lied} liars were asked, {told} peers are cut off");
+}
+
+#[test]
+fn what_nobody_holds_stays_missing_and_is_told() {
+    let outcome = check(&[5], &[false, false], false, Duration::from_secs(60));
+    assert_eq!(outcome.archive.missing().downward(), [5]);
+    assert_eq!(outcome.health.status().out_of_reach, Some(5));
+    assert!(outcome.health.is_out_of_reach(5) && !outcome.health.is_out_of_reach(6));
+    assert!(outcome.events.contains(&EventKind::StoreOutOfReach { height: 5 }));
+    // With pauses that grow it is not asked for all the time.
+    assert!(outcome.asked.iter().sum::<u64>() < 300, "{:?}", outcome.asked);
+}
+
+#[test]
+fn the_topmost_block_needs_a_certificate_and_a_forged_one_is_not_taken() {
+    let outcome = check(&[12], &[true], true, Duration::from_secs(10));
+    assert_eq!(outcome.archive.missing().downward(), [12]);
+    assert_eq!(outcome.blocked, 1);
+}
