@@ -99,8 +99,8 @@ fn a_crash_at_any_operation_of_five_blocks_loses_nothing_and_contradicts_nothing
             "write of n1-0-guard-a",
             "write of n1-0-guard-b",
             "sync of n1-0-votes-0",
-            "sync of n1-0-blocks-values",
-            "sync of n1-0-finalizations-values",
+            "sync of n1-0-blocks",
+            "sync of n1-0-certificates",
             "write of n1-0-marshal-application-metadata",
             "message on channel 0",
             "message on channel 1",
@@ -114,8 +114,14 @@ fn a_crash_at_any_operation_of_a_start_loses_nothing_and_contradicts_nothing() {
     let fault = "[[fault]]\nat = \"2s\"\nkind = \"crash\"\nnodes = [\"n1\"]\nfor = \"500ms\"\n\
         [[fault]]\nat = \"2200ms\"\nkind = \"crash_at\"\n";
     check(
-        Failpoints { fault, numbers: 48, ..RUNNING },
-        &["open of n1-0-guard-a", "open of n1-0-votes-0", "open of n1-0-blocks-values", "message on channel 7"],
+        Failpoints { fault, numbers: 96, ..RUNNING },
+        &[
+            "open of n1-0-guard-a",
+            "open of n1-0-epochs",
+            "open of n1-0-votes-0",
+            "open of n1-0-blocks",
+            "message on channel 7",
+        ],
     );
 }
 
@@ -132,7 +138,7 @@ fn a_crash_at_any_operation_around_a_checkpoint_loses_nothing_and_contradicts_no
 #[test]
 fn a_stall_at_any_operation_contradicts_nothing_when_it_is_over() {
     let fault = "[[fault]]\nat = \"2s\"\nkind = \"stall_at\"\n";
-    check(Failpoints { fault, stride: 5, duration: 5, ..RUNNING }, &["sync of n1-0-votes-0", "message on channel 0"]);
+    check(Failpoints { fault, stride: 5, duration: 5, ..RUNNING }, &["write of n1-0-guard-a", "message on channel 0"]);
 }
 
 /// About five minutes: `cargo test --release -p simulator --test failpoints -- --ignored --nocapture`.

@@ -19,6 +19,8 @@
 //! a restored backup, which turns the node into an observer.
 
 mod log;
+#[cfg(test)]
+mod model;
 
 use crate::{clock::since, progress::Progress};
 use commonware_consensus::simplex::types::Subject;

@@ -3,11 +3,11 @@
 use crate::world::World;
 use api::{
     AccountView, Affliction, AilmentView, BalanceView, BlockView, CertifiedView, ChangeView, Content, Cut, CutRequest,
-    Cuts, DamageView, Duty, EpisodeView, Event, EventKind, Finality, Healed, Illness, LinkView, LoadView, MatrixView,
-    Missed, Missing, NodeRow, NodeView, Nodes, PartitionsView, Problem, ProposalView, RecoveryView, Releases,
-    RepairView, SideView, Snapshot, Standing, Status, StoreStatus, Submission, Submitted, SubmittedTask, SuspicionView,
-    TaskCounts, TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState,
-    TransactionStatus, TransactionView, Why,
+    Cuts, DamageView, Departing, Duty, EpisodeView, Event, EventKind, Finality, Healed, Illness, LinkView, LoadView,
+    MatrixView, Missed, Missing, NodeRow, NodeView, Nodes, PartitionsView, Problem, ProposalView, RecoveryView,
+    Releases, RepairView, SideView, Snapshot, Standing, Status, StoreStatus, Submission, Submitted, SubmittedTask,
+    SuspicionView, TaskCounts, TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState,
+    TransactionStatus, TransactionView, ValidatorsView, Why,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -263,6 +263,8 @@ fn full_snapshot() -> Snapshot {
         lag_ms: Some(1),
         running: Some(1),
         ailments: vec![AilmentView::default()],
+        votes_from: Some(1),
+        votes_until: Some(2),
         ..NodeRow::default()
     };
     let store = StoreStatus { out_of_reach: Some(1), scrubbed_ms: Some(1), ..StoreStatus::default() };
@@ -302,10 +304,21 @@ fn every_kind() -> Vec<EventKind> {
             network_event: true,
             height: 1,
         },
+        EventKind::SetDecided {
+            epoch: 1,
+            validators: 4,
+            going: vec![Departing::default()],
+            postponed: vec![departing()],
+        },
+        EventKind::EpochBegan { epoch: 1, validators: 4, gone: vec![text()] },
         EventKind::ScalingChanged { capacity: 1, desired: 2 },
         crate::task_changed(),
         crate::commit_rejected(),
     ]
+}
+
+fn departing() -> Departing {
+    Departing { node: text(), why: text(), postponed: Some(text()) }
 }
 
 fn full_node(node: NodeRow) -> NodeView {
@@ -366,6 +379,7 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("CutRequest", values([CutRequest { inbound: vec![text()], ..CutRequest::default() }])),
         ("Cuts", values([Cuts { cuts: vec![cut], ..Cuts::default() }])),
         ("DamageView", values([DamageView::default()])),
+        ("Departing", values([Departing::default(), departing()])),
         ("Duty", values([Duty::Voting, Duty::Observing])),
         ("EpisodeView", values([EpisodeView::default()])),
         ("Event", values(every_kind().into_iter().map(event))),
@@ -424,6 +438,10 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("TransactionState", values([TransactionState::Pending, TransactionState::Finalized])),
         ("TransactionStatus", values([TransactionStatus::default(), status])),
         ("TransactionView", values([TransactionView::default(), transaction])),
+        ("ValidatorsView", {
+            let (next, going) = (Some(vec![text()]), vec![departing()]);
+            values([ValidatorsView::default(), ValidatorsView { next, going, ..ValidatorsView::default() }])
+        }),
         ("Why", values([Why::default(), snapshot.why])),
     ])
 }
