@@ -62,7 +62,9 @@ async fn bytes(context: &deterministic::Context) -> Vec<u8> {
 async fn overwrite(context: &deterministic::Context, bytes: &[u8]) {
     let (blob, _) = context.open("a-blocks", &0_u64.to_be_bytes()).await.expect("written");
     blob.resize(0).await.expect("a simulated disk");
-    blob.write_at(0, bytes.to_vec(), WriteOptions::SYNC).await.expect("a simulated disk");
+    blob.write_at(0, bytes.to_vec(), WriteOptions::default()).await.expect("a simulated disk");
+    // A change of the length is durable only after this.
+    blob.sync().await.expect("a simulated disk");
 }
 
 #[test]

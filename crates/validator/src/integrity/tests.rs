@@ -72,7 +72,9 @@ async fn damage(context: &deterministic::Context, partition: &str, change: impl 
             blob.read_at(0, length, ReadOptions::default()).await.expect("readable").coalesce().as_ref().to_vec();
         change(&mut bytes);
         blob.resize(0).await.expect("a simulated disk");
-        blob.write_at(0, bytes, WriteOptions::SYNC).await.expect("a simulated disk");
+        blob.write_at(0, bytes, WriteOptions::default()).await.expect("a simulated disk");
+        // A change of the length is durable only after this.
+        blob.sync().await.expect("a simulated disk");
     }
 }
 
