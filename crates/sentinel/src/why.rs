@@ -45,6 +45,8 @@ pub struct Scene {
     pub me: String,
     /// Why this validator signs nothing; `None` while it votes.
     pub observing: Option<String>,
+    /// Whether it is no validator any more, and only follows.
+    pub is_gone: bool,
     /// All others.
     pub peers: Vec<Peer>,
     /// The newest finalized height.
@@ -91,7 +93,7 @@ fn signed(count: usize) -> i64 {
 
 /// Explains `scene`.
 pub fn explain(scene: &Scene) -> Why {
-    let n = scene.peers.len() + 1;
+    let n = scene.peers.len() + usize::from(!scene.is_gone);
     let mut why = Why {
         finality: Finality::Live,
         sentence: String::new(),
@@ -129,7 +131,7 @@ fn reachable(scene: &Scene) -> Vec<String> {
 }
 
 fn observers(scene: &Scene) -> Vec<String> {
-    let me = scene.observing.is_some().then(|| scene.me.clone());
+    let me = (scene.observing.is_some() && !scene.is_gone).then(|| scene.me.clone());
     let peers =
         scene.peers.iter().filter(|peer| peer.heard && peer.voting == Some(false)).map(|peer| peer.name.clone());
     sorted(me.into_iter().chain(peers))
@@ -232,7 +234,8 @@ mod tests {
             })
             .collect();
         let lost = observing.contains(&0).then(|| "guard-a is missing".to_owned());
-        Scene { me: "n0".into(), observing: lost, peers, height: 42, now_ms, started_ms: 0, finalized_ms }
+        let (is_gone, height, started_ms) = (false, 42, 0);
+        Scene { me: "n0".into(), observing: lost, is_gone, peers, height, now_ms, started_ms, finalized_ms }
     }
 
     fn check(voting: &[usize], observing: &[usize], finality: Finality, slack: i64, says: &str) {
@@ -268,6 +271,15 @@ mod tests {
     fn observers_are_heard_but_do_not_count() {
         check(&[1, 2, 3, 4, 5], &[6], Finality::Live, 1, "observing without a vote: n6");
         check(&[1, 2, 3, 4], &[5, 6], Finality::Degraded, 0, "sat out");
+    }
+
+    #[test]
+    fn who_is_no_validator_any_more_counts_the_others_only() {
+        let gone = Some("gone".to_owned());
+        let scene = Scene { is_gone: true, observing: gone, ..scene(&[1, 2, 3, 4, 5, 6], &[], Some(99_000), 100_000) };
+        let why = explain(&scene);
+        assert_eq!((why.quorum, why.slack()), (5, 1), "{}", why.sentence);
+        assert!(why.sentence.contains("6 of 6") && why.observers.is_empty(), "{}", why.sentence);
     }
 
     #[test]

@@ -117,7 +117,7 @@ fn a_crash_at_any_operation_of_a_start_loses_nothing_and_contradicts_nothing() {
         Failpoints { fault, numbers: 96, ..RUNNING },
         &[
             "open of n1-0-guard-a",
-            "open of n1-0-epochs",
+            "open of n1-0-journals",
             "open of n1-0-votes-0",
             "open of n1-0-blocks",
             "message on channel 7",

@@ -226,6 +226,7 @@ where
         Scene {
             me,
             observing: self.observing(&state),
+            is_gone: !state.is_voter(&self.settings.secret.public()),
             peers,
             height: state.height().0,
             now_ms: milliseconds(now),

@@ -82,6 +82,10 @@ where
                 return Some(block);
             }
             if !self.parts.store.is_missing(height.0) {
+                // It may have come back after it was looked for.
+                if self.parts.store.seen() != seen {
+                    continue;
+                }
                 return None;
             }
             self.parts.snapshot.send_modify(|snapshot| {
@@ -114,6 +118,9 @@ where
                 let seen = store.seen();
                 let Some(block) = marshal.get_block(at).await else {
                     if !store.is_missing(height) {
+                        if store.seen() != seen {
+                            continue;
+                        }
                         return;
                     }
                     store.changed(seen).await;
