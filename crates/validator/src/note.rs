@@ -123,6 +123,7 @@ mod tests {
                 blob.resize(cut).await.expect("a cut");
                 assert_eq!(says(&context).await.as_deref(), Some(b"older".as_slice()), "{cut} bytes");
             }
+            drop(blob);
             let (mut note, _) = Note::open(&context, PARTITION.into()).await;
             note.write(&context, b"newest").await.expect("a write");
             assert_eq!(says(&context).await.as_deref(), Some(b"newest".as_slice()));
