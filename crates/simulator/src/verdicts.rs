@@ -14,7 +14,6 @@ const GAP_MS_MAX: u64 = 1_000;
 
 /// What was said and stands, and who was found unresponsive for what.
 pub(crate) struct Court {
-    faults: usize,
     /// Lease time and block time.
     now: (u64, u64),
     /// Of whom, by whom: until when it stands.
@@ -31,7 +30,6 @@ pub(crate) struct Court {
 impl Court {
     pub(crate) fn new(voters: BTreeSet<NodeId>, start_ms: u64) -> Self {
         Self {
-            faults: (voters.len() - 1) / 3,
             now: (start_ms, start_ms),
             said: BTreeMap::new(),
             down: BTreeMap::new(),
@@ -89,6 +87,10 @@ impl Court {
         spoke
     }
 
+    fn faults(&self) -> usize {
+        (self.voters.len() - 1) / 3
+    }
+
     fn accusers(&self, node: &NodeId) -> usize {
         self.said.get(node).map_or(0, BTreeMap::len)
     }
@@ -101,11 +103,11 @@ impl Court {
             Turn::Trial | Turn::Active | Turn::Drained | Turn::Undrained => None,
         });
         let fell: BTreeMap<NodeId, Reason> = fell.collect();
-        for node in fell.keys().filter(|node| self.accusers(node) <= self.faults) {
-            wrong.push(format!("{node} fell on the word of {}, f is {}", self.accusers(node), self.faults));
+        for node in fell.keys().filter(|node| self.accusers(node) <= self.faults()) {
+            wrong.push(format!("{node} fell on the word of {}, f is {}", self.accusers(node), self.faults()));
         }
         for (node, accusers) in &self.said {
-            if accusers.len() > self.faults && !self.down.contains_key(node) && !fell.contains_key(node) {
+            if accusers.len() > self.faults() && !self.down.contains_key(node) && !fell.contains_key(node) {
                 wrong.push(format!("{} validators accuse {node}, and it stands", accusers.len()));
             }
         }
@@ -117,7 +119,7 @@ impl Court {
     fn judge_decision(&self, state: &State) -> Vec<String> {
         let Some(decision) = state.decision() else { return Vec::new() };
         let mut wrong = Vec::new();
-        let quorum = self.voters.len() - self.faults;
+        let quorum = self.voters.len() - self.faults();
         for (node, departure) in &decision.going {
             let is_due = match departure {
                 Departure::Left => self.leaving.contains(node),
@@ -141,7 +143,6 @@ impl Court {
             self.said.retain(|node, _| voters.contains(node));
             self.said.values_mut().for_each(|accusers| accusers.retain(|accuser, _| voters.contains(accuser)));
             self.down.retain(|node, _| voters.contains(node));
-            self.faults = (voters.len() - 1) / 3;
             self.voters = voters;
         }
     }
@@ -156,7 +157,7 @@ impl Court {
             if by_word && !spoke.contains(node) {
                 wrong.push(format!("{node} is back and did not say so"));
             }
-            if !by_word && self.accusers(node) > self.faults {
+            if !by_word && self.accusers(node) > self.faults() {
                 wrong.push(format!("{node} is back, and {} hold that it is not", self.accusers(node)));
             }
         }

@@ -8,6 +8,7 @@
 pub(crate) mod record;
 
 use crate::{
+    blobs::numbers,
     chain::{Block, Digest},
     integrity::{Damage, Finding, Label, Quarantine},
     progress::Progress,
@@ -206,22 +207,11 @@ impl<E: Storage, V: CodecShared + 'static> Archive<E, V> {
         let shared = Shared { storage, settings, identity, state, turn, missing };
         let archive = Self { shared: Arc::new(shared) };
         let mut opened = Opened::default();
-        for section in archive.section_numbers().await? {
+        let sections = numbers(&archive.shared.storage, &archive.shared.settings.partition()).await?;
+        for section in sections {
             archive.open_section(section, quarantine, processed, &mut opened).await?;
         }
         Ok((archive, opened))
-    }
-
-    async fn section_numbers(&self) -> Result<Vec<u64>, Error> {
-        let names = match self.shared.storage.scan(&self.shared.settings.partition()).await {
-            Ok(names) => names,
-            Err(Error::PartitionMissing(_)) => Vec::new(),
-            Err(problem) => return Err(problem),
-        };
-        let mut numbers: Vec<u64> =
-            names.iter().filter_map(|name| Some(u64::from_be_bytes(name.as_slice().try_into().ok()?))).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
     }
 
     async fn open_section(
@@ -299,13 +289,8 @@ impl<E: Storage, V: CodecShared + 'static> Archive<E, V> {
             (held.blob.clone(), held.end())
         };
         let damage = if wound.torn { Damage::Torn } else { Damage::Rot };
-        let label = Label {
-            partition: shared.settings.partition(),
-            file: format!("{section:016x}"),
-            offset: wound.from,
-            length: wound.to - wound.from,
-            damage: damage.name(),
-        };
+        let span = (wound.from, wound.to - wound.from);
+        let label = Label::new(&shared.settings.partition(), &section.to_be_bytes(), span, damage);
         let length = usize::try_from(label.length).unwrap_or(usize::MAX).min(crate::integrity::PIECE_BYTES_MAX);
         // A sector that cannot be read has no bytes to keep.
         let bytes = match blob.read_at(wound.from, length, ReadOptions::default()).await {

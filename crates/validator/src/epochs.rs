@@ -9,6 +9,7 @@
 //! the sets of voters are kept in a record of their own, and the state, once there, has the last word.
 
 use crate::{
+    blobs::remove,
     boundary::Boundary,
     chain::{Block, Digest},
     guard::Guard,
@@ -411,8 +412,8 @@ impl Journals {
     /// be removed is tried again at the next epoch.
     async fn end_all_but<E: Storage>(&mut self, storage: &E, kept: [Option<u64>; 2]) {
         for old in self.left.clone().into_iter().filter(|old| !kept.contains(&Some(*old))) {
-            match storage.remove(&self.name(old), None).await {
-                Ok(()) | Err(Error::PartitionMissing(_)) => drop(self.left.remove(&old)),
+            match remove(storage, &self.name(old)).await {
+                Ok(()) => drop(self.left.remove(&old)),
                 Err(problem) => warn!(epoch = old, %problem, "an old journal cannot be removed"),
             }
         }

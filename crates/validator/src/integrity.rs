@@ -18,6 +18,7 @@ mod quarantine;
 
 use crate::{
     archive::{self, Archive, Settings, is_unreadable, record::is_damage},
+    blobs::{names, remove},
     chain::{Block, Digest},
     progress::Progress,
     scheme::Scheme,
@@ -40,7 +41,7 @@ use commonware_storage::{
 use commonware_utils::{NZU64, NZUsize, sequence::U64};
 use ledger::ChainId;
 use pages::hex;
-pub(crate) use pages::{is_page_whole, page_content};
+pub(crate) use pages::{PAGE, is_page_whole, is_sealed, page_content};
 pub(crate) use quarantine::{Label, PIECE_BYTES_MAX, Quarantine, first_bytes};
 use std::num::NonZeroUsize;
 use tracing::warn;
@@ -225,13 +226,8 @@ pub(crate) async fn inspect_checkpoints<E: Storage>(
             Err(CheckpointError::Storage(problem)) => return Err(problem),
         };
         let bytes = checkpoints.first_bytes(storage, height).await;
-        let label = Label {
-            partition: checkpoints.partition().to_owned(),
-            file: format!("{:016x}", height.0),
-            offset: 0,
-            length: bytes.len() as u64,
-            damage: Damage::Rot.name(),
-        };
+        let length = bytes.len() as u64;
+        let label = Label::new(checkpoints.partition(), &height.0.to_be_bytes(), (0, length), Damage::Rot);
         let kept = quarantine.keep(storage, &label, &bytes).await;
         storage.remove(checkpoints.partition(), Some(&height.0.to_be_bytes())).await?;
         let what = format!("the checkpoint at height {height} {problem}");
@@ -267,24 +263,6 @@ async fn rewrite_progress<E: Context>(context: &E, partition: &str, from: Option
     metadata.put(PROCESSED, UInt(height));
     metadata.sync().await.map_err(failed)?;
     Ok(())
-}
-
-async fn remove<E: Storage>(storage: &E, partition: &str) -> Result<(), Error> {
-    match storage.remove(partition, None).await {
-        Ok(()) | Err(Error::PartitionMissing(_)) => Ok(()),
-        Err(problem) => Err(problem),
-    }
-}
-
-pub(crate) async fn names<E: Storage>(storage: &E, partition: &str) -> Result<Vec<Vec<u8>>, Error> {
-    match storage.scan(partition).await {
-        Ok(mut names) => {
-            names.sort_unstable();
-            Ok(names)
-        }
-        Err(Error::PartitionMissing(_)) => Ok(Vec::new()),
-        Err(problem) => Err(problem),
-    }
 }
 
 /// The problem, if it is one of the runtime and says nothing about the bytes: that ends the start.
@@ -346,22 +324,12 @@ impl<E: Context> Inspector<'_, E> {
                 Err(problem) => return Err(problem),
             };
             let bytes = first_bytes(&blob, length).await;
-            let is_whole = bytes.split_last_chunk::<4>().is_some_and(|(content, check)| {
-                commonware_cryptography::Crc32::checksum(content).to_be_bytes() == *check
-            });
-            if is_whole || (length == 0 && bytes.is_empty()) {
+            if is_sealed(&bytes) || (length == 0 && bytes.is_empty()) {
                 continue;
             }
-            let file = hex(&name);
-            let label = Label {
-                partition: partition.to_owned(),
-                file: file.clone(),
-                offset: 0,
-                length,
-                damage: Damage::Torn.name(),
-            };
+            let label = Label::new(partition, &name, (0, length), Damage::Torn);
             let kept = self.quarantine.keep(self.context, &label, &bytes).await;
-            let what = format!("{partition}/{file} fails its checksum; there is another copy");
+            let what = format!("{partition}/{} fails its checksum; there is another copy", label.file);
             self.findings.push(Finding { part: part.to_owned(), damage: Damage::Torn, heights: None, kept, what });
         }
         Ok(())
@@ -373,13 +341,7 @@ impl<E: Context> Inspector<'_, E> {
         for partition in partitions {
             for name in names(self.context, partition).await? {
                 let Ok((blob, length)) = self.context.open(partition, &name).await else { continue };
-                let label = Label {
-                    partition: partition.clone(),
-                    file: hex(&name),
-                    offset: 0,
-                    length,
-                    damage: Damage::Rot.name(),
-                };
+                let label = Label::new(partition, &name, (0, length), Damage::Rot);
                 let bytes = first_bytes(&blob, length).await;
                 let kept = self.quarantine.keep(self.context, &label, &bytes).await;
                 first_kept = first_kept.or(kept);

@@ -14,6 +14,7 @@
 //! - `blocker`: on what grounds is a peer cut off, and for how long?
 //! - `archive`, `integrity`, `repair`: is what is kept still what was written, and how does what is missing come back?
 //! - `store`, `note`, `index`: where does a start begin, what outlives a crash, and where is a transaction?
+//! - `blobs`: what is in a partition of the storage?
 //! - `worker`: what is leased to this validator, and how far is it?
 //! - `roster`: who are the validators?
 //! - `orders`: may others make this node restart?
@@ -23,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod blobs;
 pub mod blocker;
 pub mod boundary;
 pub mod chain;

@@ -3,6 +3,7 @@
 //! It has two places, and is always written to the one that holds the older version: a write that is cut short, or a place
 //! that rots, leaves the other. Each version carries its number and a checksum over all of it.
 
+use crate::blobs::numbers;
 use commonware_runtime::{Blob as _, Error, ReadOptions, Storage, WriteOptions};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
@@ -57,10 +58,8 @@ impl Note {
 }
 
 async fn read<E: Storage>(storage: &E, partition: &str, place: u64) -> Result<Option<(u64, Vec<u8>)>, Error> {
-    match storage.scan(partition).await {
-        Ok(names) if names.iter().any(|name| *name == place.to_be_bytes()) => {}
-        Ok(_) | Err(Error::PartitionMissing(_)) => return Ok(None),
-        Err(problem) => return Err(problem),
+    if !numbers(storage, partition).await?.contains(&place) {
+        return Ok(None);
     }
     let (blob, length) = storage.open(partition, &place.to_be_bytes()).await?;
     let Some(length) = usize::try_from(length).ok().filter(|_| length <= BYTES_MAX) else { return Ok(None) };

@@ -4,6 +4,7 @@
 //! block is final, because that block names the root; a start loads the newest checkpoint that the chain confirms and
 //! replays from there. A checkpoint that a crash cut short fails its checksum and is passed over.
 
+use crate::blobs::numbers;
 use commonware_runtime::{Blob as _, Error, ReadOptions, Storage, WriteOptions};
 use ledger::{ChainId, Hash, Height, State, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -52,20 +53,11 @@ impl Checkpoints {
 
     /// Heights of the checkpoints in `storage`, newest first, whole or not.
     pub async fn heights<E: Storage>(&self, storage: &E) -> Vec<Height> {
-        let names = match storage.scan(&self.partition).await {
-            Ok(names) => names,
-            Err(Error::PartitionMissing(_)) => Vec::new(),
-            Err(problem) => {
-                warn!(%problem, "checkpoints cannot be listed; starting from an older state");
-                Vec::new()
-            }
-        };
-        let mut heights: Vec<Height> = names
-            .iter()
-            .filter_map(|name| Some(Height(u64::from_be_bytes(name.as_slice().try_into().ok()?))))
-            .collect();
-        heights.sort_unstable_by(|a, b| b.cmp(a));
-        heights
+        let heights = numbers(storage, &self.partition).await.unwrap_or_else(|problem| {
+            warn!(%problem, "checkpoints cannot be listed; starting from an older state");
+            Vec::new()
+        });
+        heights.into_iter().rev().map(Height).collect()
     }
 
     /// Writes `state` durably.

@@ -174,7 +174,7 @@ fn sections_below_the_floor_go_and_are_not_missed() {
         drop(archive);
         let (archive, _) = open(&context, 2 * ITEMS + 1).await;
         assert_eq!((archive.floor(), archive.missing().len()), (2 * ITEMS, 0));
-        assert_eq!(archive.section_numbers().await.expect("a simulated disk"), [2]);
+        assert_eq!(numbers(&context, "a-blocks").await.expect("a simulated disk"), [2]);
     });
 }
 

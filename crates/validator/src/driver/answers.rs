@@ -288,9 +288,10 @@ where
             ..NodeRow::default()
         };
         self.show_standing(&mut row, &entry.key, state);
-        row.votes_from = state.seat(&entry.key).map(|seat| seat.from.0);
-        row.votes_until = state.seat(&entry.key).and_then(|seat| seat.until).map(|epoch| epoch.0);
-        row.leaving = state.seat(&entry.key).is_some_and(|seat| seat.leaving.is_some());
+        let seat = state.seat(&entry.key);
+        row.votes_from = seat.map(|seat| seat.from.0);
+        row.votes_until = seat.and_then(|seat| seat.until).map(|epoch| epoch.0);
+        row.leaving = seat.is_some_and(|seat| seat.leaving.is_some());
         row.gone = !state.is_voter(&entry.key);
         if row.me {
             row.reachable = true;

@@ -6,6 +6,7 @@
 //! is a torn write that nothing was ever sent on the strength of. A new generation is complete before the old one goes.
 
 use super::{Book, Kind, Round, Vote, fail};
+use crate::blobs::numbers;
 use commonware_runtime::{Blob, Error, ReadOptions, Storage, WriteOptions};
 use sha2::{Digest as _, Sha256};
 
@@ -72,17 +73,13 @@ impl<B: Blob> Replica<B> {
     /// Reads the newest complete generation in `partition`.
     pub(super) async fn load<E: Storage<Blob = B>>(storage: &E, partition: String, identity: [u8; 32]) -> Self {
         let mut copy = Self { partition, identity, content: Content::Missing, generation: 0, records: 0, blob: None };
-        let mut generations: Vec<u64> = match storage.scan(&copy.partition).await {
-            Ok(names) => {
-                names.iter().filter_map(|name| Some(u64::from_be_bytes(name.as_slice().try_into().ok()?))).collect()
-            }
-            Err(Error::PartitionMissing(_)) => Vec::new(),
+        let generations = match numbers(storage, &copy.partition).await {
+            Ok(generations) => generations,
             Err(problem) => {
                 copy.content = Content::Damaged(problem.to_string());
                 Vec::new()
             }
         };
-        generations.sort_unstable();
         // An incomplete newest generation is a rewrite that a crash cut short; the one before it is then still there.
         for generation in generations.into_iter().rev() {
             copy.generation = copy.generation.max(generation);

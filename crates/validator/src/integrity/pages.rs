@@ -3,13 +3,16 @@
 //! The engine checks them too, but takes the first bad one for the end of a torn write, drops what follows, and tells nobody.
 
 use super::{Damage, Finding, Label, Quarantine, quarantine::first_bytes};
-use crate::archive::{is_unreadable, record::is_damage};
+use crate::{
+    archive::{is_unreadable, record::is_damage},
+    blobs::names,
+};
 use commonware_cryptography::Crc32;
 use commonware_runtime::{Blob as _, Error, ReadOptions, Storage};
 
 /// Bytes of a page with its footer, which holds two checksums: one for the page as it is, and one for it as it was before
 /// it was written again.
-const PAGE: usize = 4_096;
+pub(crate) const PAGE: usize = 4_096;
 const FOOTER: usize = 12;
 
 /// What is on a page, by the checksum that covers more of it and fits. `None` if neither fits.
@@ -21,6 +24,11 @@ pub(crate) fn page_content(page: &[u8]) -> Option<&[u8]> {
         body.get(..length).filter(|body| length > 0 && Crc32::checksum(body) == check)
     });
     contents.max_by_key(|content| content.len())
+}
+
+/// Whether these bytes end with a checksum over all that comes before, as the engine's metadata and values do.
+pub(crate) fn is_sealed(bytes: &[u8]) -> bool {
+    bytes.split_last_chunk::<4>().is_some_and(|(content, check)| Crc32::checksum(content).to_be_bytes() == *check)
 }
 
 /// Whether either checksum fits.
@@ -36,7 +44,7 @@ pub(super) async fn inspect<E: Storage>(
     quarantine: &Quarantine,
 ) -> Result<Vec<Finding>, Error> {
     let mut findings = Vec::new();
-    for name in super::names(storage, partition).await? {
+    for name in names(storage, partition).await? {
         let (blob, length) = match storage.open(partition, &name).await {
             Ok(opened) => opened,
             // Whoever opens the whole of it comes upon this again, and tells it.
@@ -61,16 +69,9 @@ pub(super) async fn inspect<E: Storage>(
         let Some(page) = bad else { continue };
         // Only the last page is ever written again, so only there it can be a torn write.
         let damage = if page + 1 == pages { Damage::Torn } else { Damage::Rot };
-        let file = hex(&name);
-        let label = Label {
-            partition: partition.to_owned(),
-            file: file.clone(),
-            offset: page * PAGE as u64,
-            length,
-            damage: damage.name(),
-        };
+        let label = Label::new(partition, &name, (page * PAGE as u64, length), damage);
         let kept = quarantine.keep(storage, &label, &first_bytes(&blob, length).await).await;
-        let what = format!("page {page} of {pages} of {partition}/{file} fails its checksum");
+        let what = format!("page {page} of {pages} of {partition}/{} fails its checksum", label.file);
         findings.push(Finding { part: part.to_owned(), damage, heights: None, kept, what });
     }
     Ok(findings)

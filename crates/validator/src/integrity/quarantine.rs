@@ -3,6 +3,8 @@
 //! Each is a file of its own in the partition `quarantine`: a length, a line of JSON that says what it is, then the bytes.
 //! The newest are kept, within limits on their number and size.
 
+use super::{Damage, pages::hex};
+use crate::blobs::numbers;
 use commonware_runtime::{Blob as _, Error, ReadOptions, Storage, WriteOptions};
 use serde::Serialize;
 use tracing::warn;
@@ -25,6 +27,13 @@ pub(crate) struct Label {
     pub(crate) length: u64,
     /// What is wrong with it.
     pub(crate) damage: &'static str,
+}
+
+impl Label {
+    /// A piece of the file of this name: where it begins and how long it is, and what is wrong with it.
+    pub(crate) fn new(partition: &str, name: &[u8], (offset, length): (u64, u64), damage: Damage) -> Self {
+        Self { partition: partition.to_owned(), file: hex(name), offset, length, damage: damage.name() }
+    }
 }
 
 /// The kept pieces of one node.
@@ -51,7 +60,7 @@ impl Quarantine {
     }
 
     async fn write<E: Storage>(&self, storage: &E, label: &Label, bytes: &[u8]) -> Result<String, Error> {
-        let mut numbers = self.numbers(storage).await?;
+        let mut numbers = numbers(storage, &self.partition).await?;
         let number = numbers.last().map_or(0, |newest| newest + 1);
         numbers.push(number);
         let line = serde_json::to_vec(label).expect("plain fields");
@@ -65,18 +74,6 @@ impl Quarantine {
             storage.remove(&self.partition, Some(&old.to_be_bytes())).await?;
         }
         Ok(format!("{}/{number:016x}", self.partition))
-    }
-
-    async fn numbers<E: Storage>(&self, storage: &E) -> Result<Vec<u64>, Error> {
-        let names = match storage.scan(&self.partition).await {
-            Ok(names) => names,
-            Err(Error::PartitionMissing(_)) => Vec::new(),
-            Err(problem) => return Err(problem),
-        };
-        let mut numbers: Vec<u64> =
-            names.iter().filter_map(|name| Some(u64::from_be_bytes(name.as_slice().try_into().ok()?))).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
     }
 }
 
@@ -103,7 +100,7 @@ mod tests {
                 let name = quarantine.keep(&context, &label, b"abc").await;
                 assert_eq!(name, Some(format!("a-quarantine/{offset:016x}")));
             }
-            assert_eq!(quarantine.numbers(&context).await.expect("a simulated disk").len(), PIECES_MAX);
+            assert_eq!(numbers(&context, "a-quarantine").await.expect("a simulated disk").len(), PIECES_MAX);
             let (_, length) = context.open("a-quarantine", &5_u64.to_be_bytes()).await.expect("the oldest kept");
             assert!(length > 3);
         });

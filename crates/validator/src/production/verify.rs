@@ -11,13 +11,13 @@ use crate::{
     },
     chain::Block,
     guard,
-    integrity::{BLOCKS, CERTIFICATES, is_page_whole, page_content},
+    integrity::{BLOCKS, CERTIFICATES, PAGE, is_page_whole, is_sealed, page_content},
     note, store,
     validator::chain_identity,
 };
 use commonware_codec::Decode as _;
 use commonware_consensus::Block as _;
-use commonware_cryptography::{Crc32, Digestible as _};
+use commonware_cryptography::Digestible as _;
 use commonware_runtime::Error;
 use futures::FutureExt as _;
 use ledger::Height;
@@ -32,8 +32,6 @@ use std::{
 
 /// Damage told of one part, at most.
 const DAMAGE_MAX: usize = 100;
-/// Bytes of an engine's page.
-const PAGE: usize = 4_096;
 /// Bytes of an entry in the index of a cache: where it belongs, its key, and where its value is.
 const ENTRY: usize = 52;
 
@@ -193,11 +191,7 @@ impl Reader {
             "unknown" => Ok(()),
             _ if partition.ends_with("metadata") => {
                 let bytes = content.bytes()?;
-                let is_whole = bytes.is_empty()
-                    || bytes
-                        .split_last_chunk::<4>()
-                        .is_some_and(|(content, check)| Crc32::checksum(content).to_be_bytes() == *check);
-                if !is_whole {
+                if !bytes.is_empty() && !is_sealed(&bytes) {
                     part.complain(format!("{partition}/{name} fails its checksum"));
                 }
                 Ok(())
@@ -308,11 +302,7 @@ impl Reader {
                 let size = u32::from_be_bytes(entry[48..52].try_into().expect("four bytes")) as usize;
                 let mut value = vec![0; size.min(64 << 20)];
                 let read = file.read_exact_at(&mut value, headers::HEADER.saturating_add(offset));
-                let is_whole = read.is_ok()
-                    && value
-                        .split_last_chunk::<4>()
-                        .is_some_and(|(content, check)| Crc32::checksum(content).to_be_bytes() == *check);
-                if !is_whole {
+                if read.is_err() || !is_sealed(&value) {
                     part.complain(format!("the value at {index} of {cache} fails its checksum"));
                 }
             }
