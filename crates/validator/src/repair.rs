@@ -401,7 +401,19 @@ where
         let height = block.height().get();
         self.store.blocks.insert(height, block.digest().0, block).await?;
         self.note_return(Part::Blocks, height);
+        self.ask_anew_below(height);
         Ok(())
+    }
+
+    /// The block below can be asked for by its digest now: nobody need have its certificate.
+    fn ask_anew_below(&mut self, height: u64) {
+        let Some(below) = height.checked_sub(1) else { return };
+        self.pauses.remove(&(Part::Blocks, below));
+        let key = Key::Finalized { height: Height::new(below) };
+        if self.asks.get(&key).is_some_and(|ask| ask.part == Part::Blocks) {
+            self.asks.remove(&key);
+            self.fetcher.forget(key);
+        }
     }
 
     fn note_return(&mut self, part: Part, height: u64) {

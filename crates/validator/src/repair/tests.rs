@@ -190,7 +190,6 @@ fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Dura
 }
 
 #[test]
-#[ignore = "fails: the harness or the repair is wrong here, not yet known which; scenarios rot-* pass"]
 fn missing_blocks_come_back_from_a_peer_that_holds_them_the_one_above_telling_which() {
     let outcome = check(&[3, 5, 6, 7], &[false, false], true, Duration::from_secs(10));
     assert_eq!((outcome.missing.len(), outcome.blocked), (0, 0));
