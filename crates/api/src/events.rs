@@ -129,9 +129,11 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 15] = [
+    pub const NAMES: [&str; 17] = [
         "finalized",
         "finality_changed",
+        "state_changed",
+        "slack_changed",
         "node_heard",
         "node_silent",
         "duty_changed",
@@ -152,6 +154,8 @@ impl EventKind {
         match self {
             Self::Finalized { .. } => "finalized",
             Self::FinalityChanged { .. } => "finality_changed",
+            Self::StateChanged { .. } => "state_changed",
+            Self::SlackChanged { .. } => "slack_changed",
             Self::NodeHeard { .. } => "node_heard",
             Self::NodeSilent { .. } => "node_silent",
             Self::DutyChanged { .. } => "duty_changed",
@@ -172,7 +176,7 @@ impl EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Duty, Finality, Standing, TaskState};
+    use crate::{Duty, Finality, NetworkState, Standing, TaskState};
     use futures::FutureExt as _;
 
     fn log(capacity: usize, events: u64) -> EventLog {
@@ -251,6 +255,8 @@ mod tests {
         let kinds = [
             EventKind::Finalized { height: 1, digest: text(), transactions: 0 },
             EventKind::FinalityChanged { finality: Finality::Live, why: text() },
+            EventKind::StateChanged { state: NetworkState::Partitioned, why: text() },
+            EventKind::SlackChanged { slack: 0, floor: 0, alarm: true, why: text() },
             EventKind::NodeHeard { node: text() },
             EventKind::NodeSilent { node: text() },
             EventKind::DutyChanged { duty: Duty::Voting, reason: text() },

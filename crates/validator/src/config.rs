@@ -161,6 +161,8 @@ pub struct Health {
     /// than a supervisor needs that sees it by itself.
     #[serde(deserialize_with = "duration")]
     pub order_recovery_after: Duration,
+    /// From so little slack on there is an alarm: so many more validators may fail before finality halts.
+    pub slack_floor: u8,
 }
 
 impl Default for Health {
@@ -173,6 +175,8 @@ impl Default for Health {
             max_consecutive_failures: 3,
             false_suspicions_per_node_year: 1,
             order_recovery_after: Duration::from_secs(90),
+            // The last moment before a halt at which something can be done about it.
+            slack_floor: 0,
         }
     }
 }
@@ -807,6 +811,7 @@ challenge_timeout = "5s"           # for work with a known answer, which a valid
 max_consecutive_failures = 3       # of such work, and the executor counts as wedged
 false_suspicions_per_node_year = 1 # the detector is as fast as this budget lets it be
 order_recovery_after = "90s"       # its supervisor restarts a validator that is ill for so long, if more than f say so
+slack_floor = 0                    # an alarm when no more validators than so many may fail before finality halts
 
 [mempool]
 transactions_max = 20000
