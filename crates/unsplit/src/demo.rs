@@ -5,10 +5,12 @@
 //! - `audit`: the check at the end, on every validator
 //! - `work`: what became of its tasks
 //! - `health`, `illness`: who was found gone or ill, and the acts about that
+//! - `cuts`: a link that works one way only
 //! - `verdict`: the table and the document
 
 mod audit;
 mod book;
+mod cuts;
 mod health;
 mod illness;
 mod load;
