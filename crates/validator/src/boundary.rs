@@ -107,9 +107,9 @@ impl Boundary {
         self.traffic.lock().heard.get(peer).copied()
     }
 
-    /// Waits until so many different peers were heard.
-    pub async fn meet(&self, peers: usize) {
-        self.met.reach(peers as u64).await;
+    /// How many different peers were heard.
+    pub fn met(&self) -> Progress {
+        self.met.clone()
     }
 
     /// Puts a cut in force and returns its id, or `None` when there are too many already.

@@ -10,7 +10,6 @@
 
 use crate::{
     blobs::remove,
-    boundary::Boundary,
     chain::{Block, Digest},
     guard::Guard,
     note::Note,
@@ -34,13 +33,10 @@ use commonware_p2p::{
 };
 use commonware_runtime::{Clock, Error, Handle, Metrics, Spawner, Storage};
 use commonware_utils::{channel::watch, ordered::Set, sync::Mutex};
-use futures::future::select;
 use ledger::{Decode, DecodeError, Encode, Reader, State, codec, genesis::VALIDATORS_MAX};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    pin::pin,
     sync::Arc,
-    time::Duration,
 };
 use tracing::{info, warn};
 
@@ -286,13 +282,16 @@ where
         Self { context, ground, schemes, targets, launch, open: BTreeMap::new(), active: None }
     }
 
-    /// Runs until an engine ends by itself, or the driver is gone. Before the first one starts, so many peers are to be
-    /// met, or so much time is to pass: views that begin before anybody is connected are lost to time-outs. It decides
-    /// nothing, since a quorum is needed to finalize either way.
+    /// Runs until an engine ends by itself, or the driver is gone. Before the first one starts, `gate` is waited for, which is
+    /// told how many vote.
     ///
     /// # Errors
-    /// What ended, or what the storage lacks.
-    pub(crate) async fn run(mut self, met: Boundary, peers: usize, patience: Duration) -> Result<(), String> {
+    /// What ended, or what the storage lacks, or why the gate stays shut.
+    pub(crate) async fn run<F>(mut self, gate: impl FnOnce(usize) -> F) -> Result<(), String>
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        let mut gate = Some(gate);
         let mut journals = Journals::open(&self.context, &self.ground.partition).await;
         loop {
             let target = *self.targets.borrow_and_update();
@@ -301,8 +300,9 @@ where
                     self.open(epoch).await?;
                 }
                 if self.active.as_ref().is_none_or(|(epoch, _)| *epoch != entered) {
-                    if self.active.is_none() {
-                        select(pin!(met.meet(peers)), pin!(self.context.sleep(patience))).await;
+                    if let Some(gate) = gate.take() {
+                        let voters = self.schemes.of(entered).map(|it| certificate::Scheme::participants(&*it).len());
+                        gate(voters.unwrap_or_default()).await?;
                     }
                     self.enter(entered, &mut journals).await?;
                 }

@@ -23,6 +23,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alone;
 mod archive;
 mod blobs;
 pub mod blocker;

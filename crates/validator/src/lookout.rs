@@ -10,6 +10,7 @@
 //! Nothing here decides: [`sentinel::health`] says who is suspect and [`sentinel::vitals`] who is ill. The driver reads
 //! it all from [`Sights`], and takes it to the chain.
 
+mod doubles;
 mod relay;
 
 use crate::{
@@ -24,6 +25,7 @@ use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
 use commonware_p2p::{Message, Receiver, Recipients, Sender};
 use commonware_runtime::{Clock, IoBuf, Metrics, Spawner};
 use commonware_utils::sync::Mutex;
+use doubles::Doubles;
 use ledger::{Decode as _, Encode as _, Height, View};
 use rand_core::CryptoRng;
 use relay::Relay;
@@ -41,7 +43,7 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// Rows that were sent and may still be echoed: as many as a round trip of several seconds needs.
 const SENT_MAX: usize = 16;
@@ -150,6 +152,8 @@ pub(crate) struct Sights {
     voted: Arc<Vec<AtomicU64>>,
     /// Moves whenever somebody becomes suspect, ill, or neither any more.
     pub(crate) changes: Progress,
+    /// How many validators hear another process with this one's key.
+    pub(crate) doubles: Progress,
 }
 
 #[derive(Debug)]
@@ -166,7 +170,12 @@ impl Sights {
         let nodes = vec![Sight::new(); validators];
         let shared = Shared { own: Own::default(), finalized: None, nodes };
         let voted = (0..validators).map(|_| AtomicU64::new(0)).collect();
-        Self { shared: Arc::new(Mutex::new(shared)), voted: Arc::new(voted), changes: Progress::default() }
+        Self {
+            shared: Arc::new(Mutex::new(shared)),
+            voted: Arc::new(voted),
+            changes: Progress::default(),
+            doubles: Progress::default(),
+        }
     }
 
     /// Tells how this validator is.
@@ -217,6 +226,7 @@ pub(crate) struct Lookout<E, SR, SP> {
     vitals: Vitals,
     watchers: Watchers,
     relay: Relay,
+    doubles: Doubles,
     /// When each was heard last, as the detector knows.
     heard: Vec<Option<SystemTime>>,
     /// Since when each is there, after it was away or we were.
@@ -267,6 +277,7 @@ where
             vitals: Vitals::new(n),
             watchers,
             relay: Relay::new(n),
+            doubles: Doubles::new(n, started),
             heard: vec![None; n],
             there_since: vec![started; n],
             started,
@@ -593,6 +604,7 @@ where
         let turns = if validators <= ALL_MAX { 1 } else { WATCHERS as u64 };
         self.health.row(node, row.sequence / turns, self.moment(now));
         self.relay.keep(index, row.clone(), message, now);
+        self.look_for_doubles(index, &row, now);
         self.look_at(index, row, now);
         self.judge(now);
     }
@@ -613,7 +625,15 @@ where
         let Ok(row) = Row::open(&told.row, key, &self.settings.namespace, validators) else { return };
         let at = now - held;
         self.relay.keep(index, row.clone(), told.row, at);
+        self.look_for_doubles(index, &row, at);
         self.sights.shared.lock().nodes[index].told = Some((row, at));
+    }
+
+    fn look_for_doubles(&mut self, index: usize, row: &Row, sent: SystemTime) {
+        let Some(count) = self.doubles.follow(index, row, sent, self.settings.me, self.sequence) else { return };
+        let node = &self.settings.roster.members()[index].entry.name;
+        warn!(node, count, "it hears another process with this validator's key: stop one of the two");
+        self.sights.doubles.raise(count as u64);
     }
 
     /// Whether a row was sent just now, by its sender's clock as far as that is known. Whoever passes a row on may have kept

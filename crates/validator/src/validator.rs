@@ -4,6 +4,7 @@
 //! disks and in the deterministic simulation.
 
 use crate::{
+    alone::Alone,
     blocker::{PolicyBlocker, Witness},
     boundary::Boundary,
     chain::{Application, Block, Deliveries, Digest, Ledger, Observer, Pace},
@@ -432,9 +433,8 @@ where
         }
     };
     let engines = Engines::new(context.child("epochs"), ground, &epochs, launch);
-    let (met, patience) = (boundary.clone(), consensus.leader_timeout);
-    let needed = ledger::quorum(roster.len()) - 1;
-    let engines = context.child("engines").spawn(move |_| engines.run(met, needed, patience));
+    let alone = Alone { boundary: boundary.clone(), sights: sights.clone() };
+    let engines = context.child("engines").spawn(move |clock| engines.run(|voters| alone.wait(clock, voters)));
 
     let (requests, inbox) = mpsc::channel(REQUESTS_MAX);
     // The API asks for the chain's name before the first real snapshot.

@@ -62,7 +62,10 @@ impl Cause {
         let of = |nodes: &[usize]| list(scene, nodes);
         match self {
             Self::Unheard { nodes, .. } if nodes.len() + usize::from(scene.me.is_some()) == scene.nodes.len() => {
-                format!("{} hears nobody: it is cut off, or all others are down", scene.looks)
+                format!(
+                    "{} hears nobody: it is cut off, all others are down, or another process runs with its key",
+                    scene.looks
+                )
             }
             Self::Unheard { nodes, region } => {
                 let are = if nodes.len() == 1 { "is" } else { "are" };

@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    network::{Devnet, Row},
-    world::{World, until},
+    network::{Devnet, Node, Row},
+    world::{Process, World, until},
 };
 
 /// After this, a validator that sat out votes again.
@@ -29,10 +29,7 @@ fn damage(folder: &Path) {
 
 /// Stops a validator, damages these copies of its guard, starts it, and gives its row.
 fn restart_with_damage(devnet: &Devnet<'_>, name: &str, copies: &[&str]) -> Row {
-    let row = devnet.row(name);
-    let pid = row.pid.expect("it runs");
-    crate::world::kill(pid, rustix::process::Signal::TERM);
-    devnet.wait_for_all("it has ended in good order", |row| row.name != name || row.is_dead());
+    let row = devnet.stop(name);
     for copy in copies {
         damage(&row.data_dir.join("storage").join(copy));
     }
@@ -78,4 +75,45 @@ fn with_one_copy_of_its_guard_damaged_a_validator_votes_at_once() {
     assert!(log.contains("guard"), "the log tells of the repair: {log}");
     let signs = || damaged.node().ask("status")?["last_signed_ms_ago"].as_u64();
     until(Duration::from_secs(20), "n1 has signed", signs);
+}
+
+/// A second process with the key of a validator, in a copy of its folder.
+fn start_copy(devnet: &Devnet<'_>, name: &str, copy: &str) -> (Process, Node) {
+    let (from, to) = (devnet.dir.join(name), devnet.dir.join(copy));
+    let copied = std::process::Command::new("cp").arg("-a").args([&from, &to]).status().expect("cp");
+    assert!(copied.success());
+    let token = fs::read_to_string(to.join("data/api.token")).expect("a token").trim().to_owned();
+    // The last two ports of this test's part.
+    let (api, listen) = (format!("127.0.0.1:{}", devnet.world.port + 18), devnet.world.port + 1_018);
+    let config = to.join("node.toml");
+    let sets = format!("--set api.listen={api} --set network.listen=127.0.0.1:{listen}");
+    let process = devnet.world.spawn(&format!("node start -c {} --set log.format=compact {sets}", config.display()));
+    (process, Node { api, token })
+}
+
+#[test]
+fn a_second_process_with_the_key_of_a_running_validator_signs_nothing_until_that_one_has_ended() {
+    let world = World::shared("twins");
+    let devnet = Devnet::up(&world, 4);
+    devnet.row("n0").node().wait_for_blocks(20);
+    let signed = |node: &Node| node.ask("status")?["last_signed_ms_ago"].as_u64();
+    let (mut process, copy) = start_copy(&devnet, "n3", "twin");
+    let why = until(Duration::from_secs(20), "the copy says that nobody takes it in", || {
+        let why = copy.ask("why")?["sentence"].as_str()?.to_owned();
+        why.contains("another process runs with its key").then_some(why)
+    });
+    assert!(why.contains("n3 hears nobody"), "{why}");
+    devnet.row("n0").node().wait_for_blocks(20);
+    assert_eq!(signed(&copy), None, "it has signed nothing");
+    let others = devnet.row("n0").node().ask("why").expect("an answer");
+    assert_eq!(
+        (&others["observers"], &others["missing"]),
+        (&serde_json::json!([]), &serde_json::json!([])),
+        "{others}"
+    );
+
+    devnet.stop("n3");
+    until(Duration::from_secs(30), "the copy votes once the other has ended", || signed(&copy));
+    process.signal(rustix::process::Signal::TERM);
+    assert_eq!(process.wait(Duration::from_secs(10)).expect("it ends").code(), Some(0), "{}", process.err());
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     http::{self, Answer, Request},
-    world::{Process, Ran, World, until},
+    world::{Process, Ran, World, kill, until},
 };
 
 /// Far more than a network needs to do what it does within a second or two.
@@ -72,6 +72,15 @@ impl<'a> Devnet<'a> {
     pub(crate) fn holder(&self) -> u32 {
         let holder = self.document()["holder"].as_u64().expect("somebody holds it");
         u32::try_from(holder).expect("a process id")
+    }
+
+    /// Ends a validator in good order.
+    #[track_caller]
+    pub(crate) fn stop(&self, name: &str) -> Row {
+        let row = self.row(name);
+        kill(row.pid.expect("it runs"), Signal::TERM);
+        self.wait_for_all("it has ended in good order", |row| row.name != name || row.is_dead());
+        row
     }
 
     /// Waits until every validator is in this state.

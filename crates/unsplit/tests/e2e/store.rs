@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     network::{Devnet, Row},
-    world::{World, kill, until},
+    world::{World, until},
 };
 
 /// Far more than a repair takes.
@@ -38,13 +38,6 @@ fn flip(path: &Path, at: u64, mask: u8) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).expect("inside the file");
     file.write_all_at(&[byte[0] ^ mask], at).expect("our own file");
-}
-
-fn stop(devnet: &Devnet<'_>, name: &str) -> Row {
-    let row = devnet.row(name);
-    kill(row.pid.expect("it runs"), rustix::process::Signal::TERM);
-    devnet.wait_for_all("it has ended in good order", |row| row.name != name || row.is_dead());
-    row
 }
 
 /// Starts it again and waits until it is at the tip with nothing missing; gives its status.
@@ -80,7 +73,7 @@ fn four_wrong_bytes_in_blocks_are_found_offline_and_repaired_from_peers_at_the_s
     let world = World::shared("rot");
     let devnet = Devnet::up(&world, 4);
     devnet.row("n0").node().wait_for_blocks(30);
-    let row = stop(&devnet, "n1");
+    let row = devnet.stop("n1");
     let (code, whole) = verify(&world, &row);
     assert_eq!((code, &whole["whole"]), (Some(0), &Value::Bool(true)), "{whole}");
 
@@ -102,7 +95,7 @@ fn four_wrong_bytes_in_blocks_are_found_offline_and_repaired_from_peers_at_the_s
     assert!(events.contains("damage on the disk (blocks, rot)"), "{events}");
     assert!(events.contains("came back from peers"), "{events}");
 
-    let row = stop(&devnet, "n1");
+    let row = devnet.stop("n1");
     let (code, mended) = verify(&world, &row);
     assert_eq!(code, Some(0), "{mended}");
     assert!(mended["quarantined"].as_u64() >= Some(1), "the damaged bytes are kept: {mended}");
@@ -115,7 +108,7 @@ fn a_flipped_byte_in_the_header_of_any_file_ends_no_validator() {
     devnet.row("n0").node().wait_for_blocks(20);
     let parts = ["blocks", "certificates", "marshal-application", "marshal-cache", "votes", "guard-a"];
     for (turn, part) in parts.into_iter().enumerate() {
-        let row = stop(&devnet, ["n1", "n2", "n3"][turn % 3]);
+        let row = devnet.stop(["n1", "n2", "n3"][turn % 3]);
         let storage = row.data_dir.join("storage");
         let hit = files(&storage, part);
         assert!(!hit.is_empty(), "there are files of {part}");
@@ -149,7 +142,7 @@ fn single_flips_anywhere_in_real_files_are_repaired_or_harmless() {
     devnet.row("n0").node().wait_for_blocks(30);
     let (mut state, mut found, mut slowest) = (1, 0, Duration::ZERO);
     for turn in 0..flips() {
-        let row = stop(&devnet, ["n1", "n2", "n3"][usize::try_from(turn % 3).expect("small")]);
+        let row = devnet.stop(["n1", "n2", "n3"][usize::try_from(turn % 3).expect("small")]);
         let all = files(&row.data_dir.join("storage"), "");
         let path = &all[usize::try_from(next(&mut state)).expect("small") % all.len()];
         let length = fs::metadata(path).expect("a file").len();

@@ -164,3 +164,17 @@ fn a_row_that_is_replayed_when_its_senders_clock_is_known_has_to_be_newer_still(
         assert!(!lookout.is_of_now(2, &row(1, now + hour - Duration::from_millis(2_501)), now));
     });
 }
+
+#[test]
+fn rows_that_are_passed_on_tell_of_another_process_with_the_same_key() {
+    play(|context| async move {
+        let mut lookout = lookout(&context).await;
+        for (sequence, heard) in [(1, 0), (2, 0), (3, 1), (4, 1)] {
+            context.sleep(Duration::from_millis(500)).await;
+            let mut row = row(sequence, context.current());
+            row.hearings[0] = Hearing { age_ms: 20, echo: 70_000 + sequence as u32, ..Hearing::NEVER };
+            lookout.take_told(told(2, &row, 2, 0));
+            assert_eq!(lookout.sights.doubles.get(), heard, "after {sequence} rows");
+        }
+    });
+}
