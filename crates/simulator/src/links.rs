@@ -57,7 +57,12 @@ impl Topology {
                 Fault::Delay { nodes, delay, .. } if nodes.contains(&from) || nodes.contains(&to) => {
                     link.latency += *delay;
                 }
-                Fault::Partition { .. } | Fault::OneWay { .. } | Fault::Loss { .. } | Fault::Delay { .. } => {}
+                Fault::Partition { .. }
+                | Fault::OneWay { .. }
+                | Fault::Loss { .. }
+                | Fault::Delay { .. }
+                | Fault::Narrow { .. }
+                | Fault::Twice { .. } => {}
                 Fault::Crash { .. }
                 | Fault::FailAt { .. }
                 | Fault::Stall { .. }
@@ -80,9 +85,24 @@ impl Topology {
         Some(link)
     }
 
+    /// How many bytes a second a node sends and receives at most; `None` when there is no bound.
+    pub(crate) fn bandwidth(&self, node: usize) -> Option<usize> {
+        let bound = |fault: &Fault| match fault {
+            Fault::Narrow { nodes, bandwidth, .. } if nodes.contains(&node) => Some(*bandwidth),
+            _ => None,
+        };
+        self.faults.values().filter_map(bound).min()
+    }
+
+    /// Whether messages of a node come twice.
+    pub(crate) fn is_twice(&self, node: usize) -> bool {
+        self.faults.values().any(|fault| matches!(fault, Fault::Twice { nodes, .. } if nodes.contains(&node)))
+    }
+
     /// Whether nothing is lost or late beyond what the scenario's links do by themselves.
     pub(crate) fn is_clear(&self) -> bool {
-        !self.faults.values().any(|fault| matches!(fault, Fault::Loss { .. } | Fault::Delay { .. }))
+        let is_lossy = |fault: &Fault| matches!(fault, Fault::Loss { .. } | Fault::Delay { .. } | Fault::Narrow { .. });
+        !self.faults.values().any(is_lossy)
     }
 
     /// Whether no group of these voters that could hear each other, even by detours and in one direction, has `quorum`.
@@ -145,6 +165,15 @@ mod tests {
     fn a_one_way_cut_leaves_the_way_back() {
         let cut = with(&[one_way(&[3], &[0])]);
         assert_eq!((cut.link(3, 0).is_some(), cut.link(0, 3).is_some()), (false, true));
+    }
+
+    #[test]
+    fn the_narrowest_bound_counts_and_only_for_whom_it_is() {
+        let narrow = |bandwidth| Fault::Narrow { nodes: vec![1], bandwidth, lasts: None };
+        let topology = with(&[narrow(9), narrow(7), Fault::Twice { nodes: vec![2], lasts: None }]);
+        assert_eq!([0, 1, 2].map(|node| topology.bandwidth(node)), [None, Some(7), None]);
+        assert_eq!([0, 1, 2].map(|node| topology.is_twice(node)), [false, false, true]);
+        assert!(!topology.is_clear());
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! [`Hosted`] is the runtime as a node on that machine has it. While the process is stopped none of its tasks goes on, as
 //! after SIGSTOP: what it signed stays signed, its input piles up outside, and timers that came due meanwhile are all there
 //! at once when it is resumed. A [`Fuse`] stops it, or ends it, exactly at some operation: a change of its storage, or a
-//! message that it sends. The network is not part of the machine.
+//! message that it sends; or has its disk fail there, and then it is for the process to end. The network is not part of the
+//! machine.
 
 use commonware_runtime::{
     Blob, BlobVersion, Clock, Error, Handle, IoBufs, IoBufsMut, Metrics, Name, ReadOptions, Spawner, Storage,
@@ -13,6 +14,7 @@ use commonware_runtime::{
     telemetry::metrics::{Metric, Registered},
 };
 use commonware_utils::sync::Mutex;
+use futures::FutureExt as _;
 use governor::clock::{Clock as GovernorClock, ReasonablyRealtime};
 use rand_core::{TryCryptoRng, TryRng};
 use std::{
@@ -20,6 +22,7 @@ use std::{
     fmt::{self, Display},
     future::poll_fn,
     ops::RangeInclusive,
+    panic::{AssertUnwindSafe, resume_unwind},
     pin::pin,
     sync::{
         Arc,
@@ -77,6 +80,11 @@ pub enum Fate {
     Crash,
     /// It does not go on for the time being.
     Stall,
+    /// It is told that the change of its storage failed. A message is no such change.
+    Fail {
+        /// Whether all later changes succeed; otherwise none does until the process is started again.
+        once: bool,
+    },
 }
 
 /// Stops or ends a process at one of its operations.
@@ -86,8 +94,8 @@ pub struct Fuse {
     pub point: Point,
     /// At which one it blows, from 1.
     pub number: u64,
-    /// Whether the operation takes effect. Nobody hears of it in either case. A message that is followed by a stall always
-    /// leaves.
+    /// Whether the operation takes effect. Nobody hears of it in either case, and of a disk that fails the process hears
+    /// the opposite. A message that is followed by a stall always leaves.
     pub after: bool,
     /// What then.
     pub fate: Fate,
@@ -116,6 +124,14 @@ struct State {
     gone: bool,
     fuse: Option<(Fuse, u64)>,
     blown: Option<Blown>,
+    /// How the disk failed, until that is told.
+    ill: Option<Blown>,
+    /// The same, until the process is gone.
+    failed: Option<Blown>,
+    /// No change of the storage succeeds.
+    read_only: bool,
+    /// Every other message goes out twice, of so many.
+    twice: Option<u64>,
     tasks: u64,
     /// Tasks that would go on if the process were not stopped.
     held: BTreeMap<u64, Waker>,
@@ -161,6 +177,44 @@ impl Machine {
         self.state.lock().blown.take()
     }
 
+    /// How the disk failed, since this was asked last.
+    pub(crate) fn take_ill(&self) -> Option<Blown> {
+        self.state.lock().ill.take()
+    }
+
+    /// The process has ended. Gives the failure of its disk if that was why.
+    pub(crate) fn died(&self) -> Option<Blown> {
+        let failed = self.state.lock().failed.take()?;
+        self.stop();
+        self.state.lock().gone = true;
+        Some(failed)
+    }
+
+    /// A task of the process has panicked. Gives whether that is what comes of a failing disk: then the process is gone.
+    fn is_ended_by_panic(&self) -> bool {
+        let Some(failed) = self.died() else { return self.state.lock().gone };
+        let mut state = self.state.lock();
+        state.blown = Some(failed);
+        if let Some(watcher) = state.watcher.take() {
+            watcher.wake();
+        }
+        true
+    }
+
+    /// Every other message goes out twice from now on, or no more.
+    pub(crate) fn send_twice(&self, twice: bool) {
+        let mut state = self.state.lock();
+        state.twice = twice.then(|| state.twice.unwrap_or_default());
+    }
+
+    /// Whether the next message goes out twice.
+    pub(crate) fn is_twice(&self) -> bool {
+        let mut state = self.state.lock();
+        let Some(counted) = &mut state.twice else { return false };
+        *counted += 1;
+        *counted % 2 == 0
+    }
+
     /// Waits until the process is gone.
     pub(crate) async fn fails(&self) {
         poll_fn(|context| {
@@ -176,15 +230,18 @@ impl Machine {
 
     /// Something is about to be sent, in vain when the process is gone.
     pub(crate) fn sends(&self, channel: u64, is_block: bool) -> bool {
-        let Some(fuse) = self.count(is_block) else { return !self.state.lock().gone };
+        let Some(fuse) = self.count(true, is_block) else { return !self.state.lock().gone };
         self.blow(fuse, format!("message on channel {channel}"));
         fuse.after || fuse.fate == Fate::Stall
     }
 
     /// The fuse, if it blows at the operation that is about to begin.
-    fn count(&self, is_block: bool) -> Option<Fuse> {
+    fn count(&self, is_message: bool, is_block: bool) -> Option<Fuse> {
         let mut state = self.state.lock();
         let (fuse, counted) = state.fuse.as_mut()?;
+        if is_message && matches!(fuse.fate, Fate::Fail { .. }) {
+            return None;
+        }
         *counted += u64::from(fuse.point == Point::Operation || is_block);
         if *counted < fuse.number {
             return None;
@@ -202,11 +259,31 @@ impl Machine {
         }
     }
 
-    /// A change of the storage.
-    async fn perform<T>(&self, what: &str, partition: &str, operation: impl Future<Output = T>) -> T {
+    /// A change of the storage; and what it gives when it fails.
+    async fn perform<T>(
+        &self,
+        what: &str,
+        partition: &str,
+        operation: impl Future<Output = T>,
+        failure: impl FnOnce() -> T,
+    ) -> T {
         self.runs().await;
-        let fuse = self.count(false);
+        let fuse = self.count(false, false);
         let at = || format!("{what} of {partition}");
+        if let Some(fuse @ Fuse { fate: Fate::Fail { once }, after, .. }) = fuse {
+            {
+                let mut state = self.state.lock();
+                let blown = Blown { fuse, at: at() };
+                (state.ill, state.failed, state.read_only) = (Some(blown.clone()), Some(blown), !once);
+            }
+            if after {
+                operation.await;
+            }
+            return failure();
+        }
+        if self.state.lock().read_only {
+            return failure();
+        }
         if let Some(fuse) = fuse.filter(|fuse| !fuse.after) {
             self.blow(fuse, at());
             self.runs().await;
@@ -316,7 +393,13 @@ impl Spawner for Hosted {
         let machine = self.machine;
         self.inner.spawn(move |inner| {
             let future = f(Self { inner, machine: machine.clone() });
-            async move { machine.host(future).await }
+            async move {
+                match machine.host(AssertUnwindSafe(future).catch_unwind()).await {
+                    Ok(output) => output,
+                    Err(_) if machine.is_ended_by_panic() => std::future::pending().await,
+                    Err(panic) => resume_unwind(panic),
+                }
+            }
         })
     }
 
@@ -367,18 +450,25 @@ impl Storage for Hosted {
         versions: RangeInclusive<BlobVersion>,
     ) -> Result<(Self::Blob, u64, BlobVersion), Error> {
         let opening = self.inner.open_versioned(partition, name, versions);
-        let (inner, length, version) = self.machine.perform("open", partition, opening).await?;
+        let (inner, length, version) =
+            self.machine.perform("open", partition, opening, || Err(failed(partition))).await?;
         let blob = HostedBlob { inner, machine: self.machine.clone(), partition: partition.into() };
         Ok((blob, length, version))
     }
 
     async fn remove(&self, partition: &str, name: Option<&[u8]>) -> Result<(), Error> {
-        self.machine.perform("remove", partition, self.inner.remove(partition, name)).await
+        self.machine.perform("remove", partition, self.inner.remove(partition, name), || Err(failed(partition))).await
     }
 
     async fn scan(&self, partition: &str) -> Result<Vec<Vec<u8>>, Error> {
         self.inner.scan(partition).await
     }
+}
+
+/// What a disk that fails says.
+fn failed(partition: &str) -> Error {
+    let problem = std::io::Error::other("input/output error, by the simulation");
+    Error::BlobSyncFailed(partition.into(), String::new(), Arc::new(problem))
 }
 
 /// A file on a machine's disk.
@@ -422,19 +512,21 @@ impl<B: Blob> Blob for HostedBlob<B> {
     }
 
     async fn write_at(&self, offset: u64, bufs: impl Into<IoBufs> + Send, options: WriteOptions) -> Result<(), Error> {
-        self.machine.perform("write", &self.partition, self.inner.write_at(offset, bufs, options)).await
+        let writing = self.inner.write_at(offset, bufs, options);
+        self.machine.perform("write", &self.partition, writing, || Err(failed(&self.partition))).await
     }
 
     async fn resize(&self, len: u64) -> Result<(), Error> {
-        self.machine.perform("resize", &self.partition, self.inner.resize(len)).await
+        self.machine.perform("resize", &self.partition, self.inner.resize(len), || Err(failed(&self.partition))).await
     }
 
     async fn sync(&self) -> Result<(), Error> {
-        self.machine.perform("sync", &self.partition, self.inner.sync()).await
+        self.machine.perform("sync", &self.partition, self.inner.sync(), || Err(failed(&self.partition))).await
     }
 
     async fn start_sync(&self) -> Handle<()> {
-        self.machine.perform("sync", &self.partition, self.inner.start_sync()).await
+        let failure = || Handle::ready(Err(failed(&self.partition)));
+        self.machine.perform("sync", &self.partition, self.inner.start_sync(), failure).await
     }
 }
 
@@ -505,6 +597,44 @@ mod tests {
         assert!(!survives(2, true));
         assert!(!survives(3, false));
         assert!(survives(3, true));
+    }
+
+    /// What a process is told of a write, a sync and another write, with a disk that fails at the second.
+    fn told(once: bool, after: bool) -> ([bool; 3], u64) {
+        deterministic::Runner::default().start(|context| async move {
+            let machine = Machine::default();
+            let host = Hosted::new(context.child("host"), machine.clone());
+            let (blob, _) = host.open("p", b"f").await.expect("opens");
+            machine.arm(Some(Fuse { fate: Fate::Fail { once }, ..fuse(2, after) }));
+            let first = blob.write_at(0, vec![7], WriteOptions::default()).await.is_ok();
+            let second = blob.sync().await.is_ok();
+            let third = blob.write_at(1, vec![7], WriteOptions::default()).await.is_ok();
+            assert!(machine.take_ill().is_some_and(|blown| blown.at == "sync of p") && machine.take_blown().is_none());
+            drop(blob);
+            ([first, second, third], context.open("p", b"f").await.expect("opens").1)
+        })
+    }
+
+    #[test]
+    fn a_disk_fails_once_or_for_good() {
+        assert_eq!(
+            told(true, false),
+            ([true, false, true], 0),
+            "what was written is not there: nothing says that it was synced"
+        );
+        assert_eq!(told(false, true), ([true, false, false], 1));
+    }
+
+    #[test]
+    fn a_panic_over_a_failed_disk_ends_the_process_and_not_the_world() {
+        deterministic::Runner::default().start(|context| async move {
+            let machine = Machine::default();
+            machine.arm(Some(Fuse { fate: Fate::Fail { once: true }, ..fuse(1, false) }));
+            let host = Hosted::new(context.child("host"), machine.clone());
+            let _process = host.spawn(|host| async move { drop(host.open("p", b"f").await.expect("opens")) });
+            machine.fails().await;
+            assert!(machine.take_blown().is_some() && machine.is_halted());
+        });
     }
 
     #[test]

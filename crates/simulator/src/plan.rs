@@ -131,6 +131,8 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         | Fault::OneWay { lasts, .. }
         | Fault::Loss { lasts, .. }
         | Fault::Delay { lasts, .. }
+        | Fault::Narrow { lasts, .. }
+        | Fault::Twice { lasts, .. }
         | Fault::SlowWorker { lasts, .. }
         | Fault::StuckWorker { lasts, .. } => {
             push(at, Action::Begin(id, fault));
@@ -199,6 +201,11 @@ impl Storm<'_> {
                 let delay = self.time(Duration::from_millis(5), Duration::from_millis(400));
                 Fault::Delay { nodes: self.some(), delay, lasts: Some(lasts) }
             }
+            Kind::Narrow => {
+                let bandwidth = self.rng.random_range(8_000..200_000);
+                Fault::Narrow { nodes: self.some(), bandwidth, lasts: Some(lasts) }
+            }
+            Kind::Twice => Fault::Twice { nodes: self.some(), lasts: Some(lasts) },
             Kind::RotGuard => Fault::RotGuard { nodes: vec![self.one()], lasts },
             Kind::RotStore => Fault::RotStore { nodes: vec![self.one()], part: Part::Any, rot: Rot::Anywhere, lasts },
             Kind::WipeJournal => Fault::WipeJournal { nodes: amnesiac(doomed, amnesiacs)?, lasts },
@@ -219,8 +226,12 @@ impl Storm<'_> {
                 Fault::FalseAccuser { nodes, about, lasts }
             }
             Kind::Stall => Fault::Stall { nodes: self.some(), lasts: Some(lasts) },
-            Kind::CrashAt | Kind::StallAt => {
-                let fate = if kind == Kind::CrashAt { Fate::Crash } else { Fate::Stall };
+            Kind::CrashAt | Kind::StallAt | Kind::FailDiskAt => {
+                let fate = match kind {
+                    Kind::CrashAt => Fate::Crash,
+                    Kind::FailDiskAt => Fate::Fail { once: self.rng.random_bool(0.5) },
+                    _ => Fate::Stall,
+                };
                 let (number, after) = (self.rng.random_range(1..=64), self.rng.random_bool(0.5));
                 let fuse = Fuse { point: Point::Operation, number, after, fate, lasts };
                 Fault::FailAt { nodes: vec![self.one()], fuse }

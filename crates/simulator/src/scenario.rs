@@ -26,6 +26,8 @@ const FILES: &[&str] = &[
     include_str!("../../../scenarios/one-way-forever.toml"),
     include_str!("../../../scenarios/loss.toml"),
     include_str!("../../../scenarios/latency.toml"),
+    include_str!("../../../scenarios/twice.toml"),
+    include_str!("../../../scenarios/narrow.toml"),
     include_str!("../../../scenarios/gray.toml"),
     include_str!("../../../scenarios/leaders-cut-off.toml"),
     include_str!("../../../scenarios/flapping-link.toml"),
@@ -203,6 +205,8 @@ pub enum Kind {
     Stall,
     /// See [`Fault::FailAt`]: a stall.
     StallAt,
+    /// See [`Fault::FailAt`]: a disk that fails.
+    FailDiskAt,
     /// See [`Fault::WrongClock`].
     WrongClock,
     /// See [`Fault::Partition`].
@@ -213,6 +217,10 @@ pub enum Kind {
     Loss,
     /// See [`Fault::Delay`].
     Delay,
+    /// See [`Fault::Narrow`].
+    Narrow,
+    /// See [`Fault::Twice`].
+    Twice,
     /// See [`Fault::Heal`].
     Heal,
     /// See [`Fault::WipeJournal`].
@@ -260,10 +268,13 @@ struct Entry {
     loss: Option<f64>,
     #[serde(default, deserialize_with = "maybe_duration")]
     delay: Option<Duration>,
+    bandwidth: Option<usize>,
     operation: Option<u64>,
     block: Option<u64>,
     #[serde(default)]
     after: bool,
+    #[serde(default)]
+    once: bool,
     #[serde(default, deserialize_with = "maybe_duration")]
     ahead: Option<Duration>,
     #[serde(default, deserialize_with = "maybe_duration")]
@@ -289,7 +300,8 @@ pub enum Fault {
         /// For how long.
         lasts: Option<Duration>,
     },
-    /// Nodes crash or stall, each at one of its operations; those that are down fail while they start.
+    /// Nodes crash or stall, each at one of its operations, or their disks fail there; those that are down fail while they
+    /// start.
     FailAt {
         /// Which.
         nodes: Vec<usize>,
@@ -348,6 +360,22 @@ pub enum Fault {
         nodes: Vec<usize>,
         /// How much longer.
         delay: Duration,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// So much goes out of some nodes and comes into them, and no more.
+    Narrow {
+        /// Which.
+        nodes: Vec<usize>,
+        /// In bytes per second, each way.
+        bandwidth: usize,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Every other message of some nodes comes twice.
+    Twice {
+        /// Whose.
+        nodes: Vec<usize>,
         /// For how long.
         lasts: Option<Duration>,
     },
@@ -550,6 +578,10 @@ impl Entry {
             Kind::StallAt => {
                 Fault::FailAt { nodes: nodes()?, fuse: Fuse { fate: Fate::Stall, lasts: down()?, ..fuse? } }
             }
+            Kind::FailDiskAt => {
+                let fate = Fate::Fail { once: self.once };
+                Fault::FailAt { nodes: nodes()?, fuse: Fuse { fate, lasts: down()?, ..fuse? } }
+            }
             Kind::Stall => Fault::Stall { nodes: nodes()?, lasts },
             Kind::WrongClock => Fault::WrongClock { nodes: nodes()?, skew: skew?, lasts: down()? },
             Kind::Partition => {
@@ -567,6 +599,11 @@ impl Entry {
             Kind::OneWay => Fault::OneWay { from: named(&self.from, "from")?, to: named(&self.to, "to")?, lasts },
             Kind::Loss => Fault::Loss { nodes: nodes()?, loss: self.loss.ok_or("needs loss = 0.1")?, lasts },
             Kind::Delay => Fault::Delay { nodes: nodes()?, delay: self.delay.ok_or("needs delay = \"100ms\"")?, lasts },
+            Kind::Narrow => {
+                let bandwidth = self.bandwidth.filter(|bandwidth| *bandwidth > 0);
+                Fault::Narrow { nodes: nodes()?, bandwidth: bandwidth.ok_or("needs bandwidth = 8000")?, lasts }
+            }
+            Kind::Twice => Fault::Twice { nodes: nodes()?, lasts },
             Kind::SlowWorker => Fault::SlowWorker { nodes: nodes()?, lasts },
             Kind::StuckWorker => Fault::StuckWorker { nodes: nodes()?, lasts },
             Kind::SlowDisk => Fault::SlowDisk {

@@ -205,6 +205,8 @@ struct Running {
 struct Side {
     oracle: Oracle<PublicKey, Context>,
     links: BTreeMap<(usize, usize), Link>,
+    /// By node, of those whose bandwidth is bound.
+    bandwidths: BTreeMap<usize, usize>,
 }
 
 struct Session<'a> {
@@ -237,7 +239,7 @@ impl<'a> Session<'a> {
             let label = context.child("network").with_attribute("side", side);
             let (network, oracle) = simulated::Network::new_with_peers(label, config, world.participants()).await;
             network.start();
-            sides.push(Side { oracle, links: BTreeMap::new() });
+            sides.push(Side { oracle, links: BTreeMap::new(), bandwidths: BTreeMap::new() });
         }
         let directory: Directory = Arc::new(Mutex::new(vec![None; count]));
         let nodes = (0..count).map(|_| None).collect();
@@ -368,7 +370,7 @@ impl<'a> Session<'a> {
             match &self.nodes[index] {
                 Some(running) => running.machine.arm(Some(fuse)),
                 // One that stalled while it starts would never be resumed: its session waits for it.
-                None => self.run.slots[index].fuse = Some(fuse).filter(|fuse| fuse.fate == Fate::Crash),
+                None => self.run.slots[index].fuse = Some(fuse).filter(|fuse| fuse.fate != Fate::Stall),
             }
         }
     }
@@ -376,18 +378,28 @@ impl<'a> Session<'a> {
     /// What follows from a fuse that blew.
     fn fail(&mut self, index: usize, Blown { fuse, at }: &Blown) {
         let instance = &self.run.world.instances[index];
-        let (when, side) = (self.run.now, if fuse.after { "after" } else { "before" });
-        let (node, name) = (instance.node, &instance.name);
-        let what = format!("{:.1} s: {name} fails ({:?}) {side} {at}", when.as_secs_f64(), fuse.fate);
-        self.run.done.push(what);
+        let (when, node) = (self.run.now, instance.node);
+        if let Fate::Fail { .. } = fuse.fate {
+            let what = format!("{:.1} s: {} has ended by itself: {at} failed", when.as_secs_f64(), instance.name);
+            self.run.done.push(what);
+        } else {
+            self.tell(index, fuse, at);
+        }
         let action = match fuse.fate {
-            Fate::Crash => {
+            Fate::Crash | Fate::Fail { .. } => {
                 self.end(index);
                 Action::Start(node)
             }
             Fate::Stall => Action::Resume(node),
         };
         self.run.schedule(Step { at: when + fuse.lasts, action });
+    }
+
+    /// Notes at which operation a node failed, or its disk did.
+    fn tell(&mut self, index: usize, fuse: &Fuse, at: &str) {
+        let (when, name) = (self.run.now.as_secs_f64(), &self.run.world.instances[index].name);
+        let side = if fuse.after { "after" } else { "before" };
+        self.run.done.push(format!("{when:.1} s: {name} fails ({:?}) {side} {at}", fuse.fate));
     }
 
     /// When a node that was stopped a moment ago can be touched again.
@@ -473,6 +485,15 @@ impl<'a> Session<'a> {
             Either::Left((started, _)) => Some(started),
             Either::Right(_) => None,
         };
+        if let Some(Blown { fuse, at }) = machine.take_ill() {
+            self.tell(index, &fuse, &at);
+        }
+        let is_up = matches!(started, Some(Ok(Ok(_))));
+        if let Some(blown) = if is_up { None } else { machine.take_blown().or_else(|| machine.died()) } {
+            process.abort();
+            self.fail(index, &blown);
+            return;
+        }
         match started {
             Some(Ok(Ok(node))) => {
                 let watch = self.context.child("watch").with_attribute("name", &instance.name);
@@ -480,6 +501,7 @@ impl<'a> Session<'a> {
                 let (events, ledger) = (node.events.clone(), node.ledger.clone());
                 let watcher = watch.spawn(move |context| watch_blocks(context, name, events, ledger, book));
                 self.directory.lock()[index] = Some(node.requests.clone());
+                machine.send_twice(self.run.topology.is_twice(instance.node));
                 self.nodes[index] = Some(Running { node, machine, process, watcher });
             }
             Some(Ok(Err(problem))) => {
@@ -488,12 +510,7 @@ impl<'a> Session<'a> {
             Some(Err(_)) => {
                 self.run.accuse(Checker::StaysUp, format!("{} ended while it started", instance.name));
             }
-            None => {
-                process.abort();
-                if let Some(blown) = machine.take_blown() {
-                    self.fail(index, &blown);
-                }
-            }
+            None => process.abort(),
         }
     }
 
@@ -514,7 +531,7 @@ impl<'a> Session<'a> {
                 _ => Look::Nothing,
             };
             let (ballots, machine) = (self.run.ballots.clone(), machine.clone());
-            channels.push((Tap { inner, channel: channel.id, look, ballots, machine }, receiver));
+            channels.push((Tap { copy: inner.clone(), inner, channel: channel.id, look, ballots, machine }, receiver));
         }
         let channels = channels.try_into().map_err(|_| ()).expect("one pair for each channel");
         Network { channels, blocker: control, provider: oracle.manager() }
@@ -628,6 +645,22 @@ impl<'a> Session<'a> {
                     side.links.insert((from, to), link);
                 }
             }
+            for node in (0..world.keys.len()).filter(|node| here(*node)) {
+                let (wanted, present) = (self.run.topology.bandwidth(node), side.bandwidths.get(&node).copied());
+                if wanted == present {
+                    continue;
+                }
+                side.oracle.limit_bandwidth(world.public(node), wanted, wanted).await.expect("the node was registered");
+                match wanted {
+                    Some(bandwidth) => side.bandwidths.insert(node, bandwidth),
+                    None => side.bandwidths.remove(&node),
+                };
+            }
+        }
+        for (index, running) in self.nodes.iter().enumerate() {
+            if let Some(running) = running {
+                running.machine.send_twice(self.run.topology.is_twice(world.instances[index].node));
+            }
         }
     }
 
@@ -640,12 +673,19 @@ impl<'a> Session<'a> {
         self.clock();
         for index in 0..self.nodes.len() {
             let Some(running) = &mut self.nodes[index] else { continue };
-            if let Some(blown) = running.machine.take_blown() {
+            let (ill, blown) = (running.machine.take_ill(), running.machine.take_blown());
+            let ended = (&mut running.node.handle).now_or_never();
+            let blown = blown.or_else(|| ended.as_ref().and_then(|_| running.machine.died()));
+            if let Some(Blown { fuse, at }) = ill {
+                self.tell(index, &fuse, &at);
+            }
+            if let Some(blown) = blown {
                 self.fail(index, &blown);
                 continue;
             }
+            let Some(running) = &mut self.nodes[index] else { continue };
             let name = &self.run.world.instances[index].name;
-            if let Some(ended) = (&mut running.node.handle).now_or_never() {
+            if let Some(ended) = ended {
                 self.run.accuse(Checker::StaysUp, format!("{name} ended by itself: {ended:?}"));
                 self.nodes[index] = None;
                 self.directory.lock()[index] = None;

@@ -21,6 +21,8 @@ pub(crate) enum Look {
 #[derive(Clone)]
 pub(crate) struct Tap<S> {
     pub(crate) inner: S,
+    /// The same, for what goes out twice.
+    pub(crate) copy: S,
     pub(crate) channel: u64,
     pub(crate) look: Look,
     pub(crate) ballots: Arc<Mutex<Ballots>>,
@@ -39,14 +41,23 @@ impl<S: commonware_p2p::Sender<PublicKey = PublicKey>> LimitedSender for Tap<S> 
 
     fn check(&mut self, recipients: Recipients<PublicKey>) -> Result<Self::Checked<'_>, SystemTime> {
         // When the quota allows it is told by the node's own clock.
+        let copy = if self.machine.is_twice() { self.copy.check(recipients.clone()).ok() } else { None };
         let inner = self.inner.check(recipients).map_err(|at| self.machine.skew().show(at))?;
-        Ok(Checked { inner, channel: self.channel, look: self.look, ballots: &self.ballots, machine: &self.machine })
+        Ok(Checked {
+            inner,
+            copy,
+            channel: self.channel,
+            look: self.look,
+            ballots: &self.ballots,
+            machine: &self.machine,
+        })
     }
 }
 
 /// A send that passed the quotas.
 pub(crate) struct Checked<'a, S: LimitedSender + 'a> {
     inner: S::Checked<'a>,
+    copy: Option<S::Checked<'a>>,
     channel: u64,
     look: Look,
     ballots: &'a Arc<Mutex<Ballots>>,
@@ -69,6 +80,9 @@ impl<S: LimitedSender<PublicKey = PublicKey>> CheckedSender for Checked<'_, S> {
             Look::Votes => self.ballots.lock().vote(message.clone().coalesce()),
             Look::Certificates => self.ballots.lock().certificate(message.clone().coalesce()),
             Look::Blocks | Look::Nothing => {}
+        }
+        if let Some(copy) = self.copy {
+            let _ = copy.send(message.clone(), priority);
         }
         self.inner.send(message, priority)
     }

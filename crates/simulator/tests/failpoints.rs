@@ -26,6 +26,8 @@ struct Failpoints {
     numbers: u64,
     /// Of so many one is played.
     stride: u64,
+    /// Whether the process has to end by itself, whichever operation it was.
+    always_ends: bool,
 }
 
 /// In the middle of things.
@@ -35,6 +37,7 @@ const RUNNING: Failpoints = Failpoints {
     fault: "[[fault]]\nat = \"2s\"\nkind = \"crash_at\"\n",
     numbers: FIVE_BLOCKS,
     stride: 1,
+    always_ends: false,
 };
 
 impl Failpoints {
@@ -79,6 +82,8 @@ impl Failpoints {
             .map(|it| it.1)
             .collect();
         assert_eq!(at.len(), 1, "{point}: {:#?}", report.steps);
+        let has_ended = report.steps.iter().any(|step| step.contains("has ended by itself"));
+        assert!(has_ended || !self.always_ends, "{point} at {}: it goes on: {:#?}", at[0], report.steps);
         at[0].to_owned()
     }
 }
@@ -148,4 +153,32 @@ fn a_crash_at_any_operation_of_many_seeds_loses_nothing_and_contradicts_nothing(
     for seed in 2..8 {
         check(Failpoints { seed, ..RUNNING }, &["message on channel 3"]);
     }
+}
+
+#[test]
+fn a_disk_that_fails_at_any_change_and_from_then_on_ends_the_validator_which_comes_back() {
+    let fault = "[[fault]]\nat = \"2s\"\nkind = \"fail_disk_at\"\n";
+    check(
+        Failpoints { fault, numbers: 60, stride: 2, always_ends: true, ..RUNNING },
+        &["write of n1-0-guard-a", "write of n1-0-guard-b", "sync of n1-0-votes-0", "write of n1-0-blocks"],
+    );
+}
+
+#[test]
+fn a_change_of_the_disk_that_fails_once_is_never_taken_for_done() {
+    let fault = "[[fault]]\nat = \"2s\"\nkind = \"fail_disk_at\"\nonce = true\n";
+    check(
+        Failpoints { fault, numbers: 60, stride: 2, always_ends: true, ..RUNNING },
+        &["write of n1-0-guard-a", "write of n1-0-guard-b", "sync of n1-0-votes-0", "sync of n1-0-blocks"],
+    );
+}
+
+#[test]
+fn a_disk_that_fails_while_a_validator_starts_ends_it_and_the_next_start_is_whole() {
+    let fault = "[[fault]]\nat = \"2s\"\nkind = \"crash\"\nnodes = [\"n1\"]\nfor = \"500ms\"\n\
+        [[fault]]\nat = \"2200ms\"\nkind = \"fail_disk_at\"\n";
+    check(
+        Failpoints { fault, numbers: 60, stride: 2, always_ends: true, ..RUNNING },
+        &["open of n1-0-journals", "open of n1-0-votes-0"],
+    );
 }

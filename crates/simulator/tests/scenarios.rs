@@ -108,6 +108,20 @@ fn splits_and_one_way_cuts_are_named_within_a_second_of_when_rows_can_show_them(
 }
 
 #[test]
+fn messages_that_come_twice_do_nothing_twice() {
+    for report in check("twice", 1..=3) {
+        assert!(report.finalized > 60, "{report:#?}");
+    }
+}
+
+#[test]
+fn a_validator_with_little_bandwidth_holds_nobody_up_and_is_level_again_when_that_ends() {
+    for report in check("narrow", 1..=2) {
+        assert!(report.finalized > 100, "{report:#?}");
+    }
+}
+
+#[test]
 fn losses_hold_nobody_up_and_make_nobody_dead() {
     for report in check("loss", 1..=2) {
         // Votes are sent once: a view that loses too many ends with its time-out, and so may the next ones.

@@ -130,26 +130,49 @@ impl World {
         Process { child: command.spawn().expect("the program is built"), out, err }
     }
 
-    /// A small disk, if this machine lets us make one.
+    /// A small disk in memory, if this machine lets us make one.
     pub(crate) fn small_disk(&mut self, megabytes: u32) -> Option<PathBuf> {
+        let size = format!("size={megabytes}m");
+        self.mount(&["-t", "tmpfs", "-o", &size, "none"])
+    }
+
+    /// A disk with a real file system, if this machine lets us make one.
+    pub(crate) fn real_disk(&mut self, megabytes: u32) -> Option<PathBuf> {
+        let image = self.path("image");
+        let made = File::create(&image).and_then(|file| file.set_len(u64::from(megabytes) << 20));
+        made.expect("our own folder");
+        let image = image.to_str().expect("our own path");
+        if !ran("mkfs.ext4", &["-q", "-F", image]) {
+            return None;
+        }
+        self.mount(&["-o", "loop", image])
+    }
+
+    /// The disk fails as after an error that the file system cannot get over: it can be read, and nothing is written any more.
+    pub(crate) fn fail_disk(&self) {
+        let disk = self.mounted.as_ref().expect("there is a disk").to_str().expect("our own path");
+        assert!(ran("mount", &["-o", "remount,abort", disk]), "a file system can be told to fail");
+    }
+
+    /// As an operator would: checked, and mounted again.
+    pub(crate) fn mend_disk(&mut self) {
+        let disk = self.mounted.take().expect("there is a disk");
+        assert!(ran("umount", &[disk.to_str().expect("our own path")]), "nobody uses it any more");
+        let image = self.path("image");
+        let image = image.to_str().expect("our own path");
+        // It says by its code whether it had something to mend.
+        ran("e2fsck", &["-p", image]);
+        self.mount(&["-o", "loop", image]).expect("it could be mounted before");
+    }
+
+    fn mount(&mut self, how: &[&str]) -> Option<PathBuf> {
         let path = self.path("disk");
         fs::create_dir_all(&path).expect("our own folder");
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(&path).output();
-        match mounted {
-            Ok(output) if output.status.success() => {
-                self.mounted = Some(path.clone());
-                Some(path)
-            }
-            Ok(output) => {
-                println!("skipped: no small disk can be mounted: {}", String::from_utf8_lossy(&output.stderr));
-                None
-            }
-            Err(error) => {
-                println!("skipped: no small disk can be mounted: {error}");
-                None
-            }
-        }
+        let words: Vec<&str> = how.iter().copied().chain(path.to_str()).collect();
+        ran("mount", &words).then(|| {
+            self.mounted = Some(path.clone());
+            path
+        })
     }
 
     /// Everything that runs with a file of this world, by its command line: also what has outlived its parent.
@@ -164,6 +187,17 @@ impl World {
         .filter_map(Pid::from_raw)
         .collect()
     }
+}
+
+/// Whether a command of the system could be run and has ended well; says so if not.
+fn ran(program: &str, words: &[&str]) -> bool {
+    let problem = match Command::new(program).args(words).output() {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    println!("skipped: {program} {}: {problem}", words.join(" "));
+    false
 }
 
 impl Drop for World {
