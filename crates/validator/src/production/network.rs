@@ -34,10 +34,10 @@ use crate::config;
 type Handshake = Cups<Sake<PrivateKey>, ChaCha20Poly1305>;
 
 /// The network, before channels are registered, and who decides about its peers.
-pub(super) type Opened = (lookup::Network<Steady, Handshake>, lookup::Oracle<PublicKey>);
+pub(crate) type Opened = (lookup::Network<Steady, Handshake>, lookup::Oracle<PublicKey>);
 
 /// Opens the network for the holder of `key`, who listens at `listen`.
-pub(super) fn open(
+pub(crate) fn open(
     context: &Steady,
     key: PrivateKey,
     listen: SocketAddr,
