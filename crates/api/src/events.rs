@@ -129,7 +129,7 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 24] = [
         "finalized",
         "finality_changed",
         "state_changed",
@@ -146,6 +146,8 @@ impl EventKind {
         "store_damaged",
         "store_repaired",
         "store_out_of_reach",
+        "sync_changed",
+        "snapshot_taken",
         "standing_changed",
         "set_decided",
         "epoch_began",
@@ -173,6 +175,8 @@ impl EventKind {
             Self::StoreDamaged { .. } => "store_damaged",
             Self::StoreRepaired { .. } => "store_repaired",
             Self::StoreOutOfReach { .. } => "store_out_of_reach",
+            Self::SyncChanged { .. } => "sync_changed",
+            Self::SnapshotTaken { .. } => "snapshot_taken",
             Self::StandingChanged { .. } => "standing_changed",
             Self::SetDecided { .. } => "set_decided",
             Self::EpochBegan { .. } => "epoch_began",
@@ -186,7 +190,7 @@ impl EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Duty, Finality, NetworkState, Standing, TaskState};
+    use crate::{Course, Duty, Finality, NetworkState, Standing, TaskState};
     use futures::FutureExt as _;
 
     fn log(capacity: usize, events: u64) -> EventLog {
@@ -279,6 +283,8 @@ mod tests {
             EventKind::StoreDamaged { part: text(), damage: text(), from: None, to: None, kept: None, what: text() },
             EventKind::StoreRepaired { part: text(), from: 1, to: 2, count: 2 },
             EventKind::StoreOutOfReach { height: 1 },
+            EventKind::SyncChanged { course: Course::Live, height: 1, target: 1, why: text() },
+            EventKind::SnapshotTaken { height: 1, bytes: 1, pieces: 1, took_ms: 1 },
             EventKind::StandingChanged {
                 node: text(),
                 standing: Standing::Trial,

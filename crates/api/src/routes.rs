@@ -10,7 +10,7 @@ pub use tasks::{SUBMISSIONS_BYTES_MAX, SUBMISSIONS_MAX};
 pub use transactions::TRANSACTION_BYTES_MAX;
 
 use crate::{
-    AccountView, Backend, BlockAt, BlockView, Problem, Request, Settings, Snapshot, Status, Why, guard, hex,
+    AccountView, Backend, BlockAt, BlockView, Problem, Request, Settings, Snapshot, Status, SyncView, Why, guard, hex,
     openapi::{Asked, Found, Shown, openapi},
     problem,
 };
@@ -128,6 +128,7 @@ fn everywhere() -> OpenApiRouter<Arc<Window>> {
         .routes(routes!(status))
         .routes(routes!(snapshot))
         .routes(routes!(why))
+        .routes(routes!(sync))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::show))
         .routes(routes!(nodes::validators))
@@ -177,6 +178,14 @@ async fn status(State(window): State<Arc<Window>>) -> Response {
 ))]
 async fn snapshot(State(window): State<Arc<Window>>) -> Response {
     Json(&*window.snapshot()).into_response()
+}
+
+/// How far behind is it, and how fast does it catch up?
+#[utoipa::path(get, path = "/api/v1/sync", tag = "state", responses(
+    (status = 200, description = "As of the newest snapshot of the validator.", body = SyncView),
+))]
+async fn sync(State(window): State<Arc<Window>>) -> Response {
+    Json(&window.snapshot().status.sync).into_response()
 }
 
 /// Why finality is as it is, and what would mend it.

@@ -4,10 +4,12 @@
 
 mod nodes;
 mod partitions;
+mod sync;
 mod tasks;
 
 pub use nodes::*;
 pub use partitions::*;
+pub use sync::*;
 pub use tasks::*;
 
 use serde::{Deserialize, Serialize};
@@ -128,6 +130,9 @@ pub struct Status {
     /// What this validator keeps on its disk.
     #[serde(default)]
     pub store: StoreStatus,
+    /// How it follows the chain.
+    #[serde(default)]
+    pub sync: SyncView,
     /// One sentence: why the state is what it is.
     pub why: String,
 }
@@ -477,6 +482,28 @@ pub enum EventKind {
         to: u64,
         /// How many, of those from the first to the last.
         count: usize,
+    },
+    /// This validator follows the chain in another way now.
+    SyncChanged {
+        /// In which.
+        course: Course,
+        /// The newest block that took effect.
+        height: u64,
+        /// Where the chain is, as far as is known.
+        target: u64,
+        /// Why.
+        why: String,
+    },
+    /// A state was fetched from peers, checked, and taken over: the blocks that lead to it are not needed any more.
+    SnapshotTaken {
+        /// The height that it is of.
+        height: u64,
+        /// What it took.
+        bytes: u64,
+        /// In how many pieces.
+        pieces: u64,
+        /// How long it took, milliseconds.
+        took_ms: u64,
     },
     /// A block is missing here, and no peer that was asked holds it.
     StoreOutOfReach {

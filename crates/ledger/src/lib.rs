@@ -31,11 +31,15 @@ pub use genesis::{
 pub use releases::Certification;
 pub use reputation::Reputation;
 pub use roster::{Decision, Departure, Postponed, Seat};
-pub use state::{Account, BalanceStatistics, BlockError, Share, State, StateError, TransactionError, Validator};
+pub use state::{
+    Account, BalanceStatistics, BlockError, ProofError, Rebuild, Share, State, StateError, TransactionError, Validator,
+    proven_voters,
+};
 pub use tasks::{
     Lease, Task, TaskCounts, TaskState,
     order::{Claim, Output, Policy, Submission},
 };
 pub use transaction::{Kind, SecretKey, Slot, Transaction};
+pub use tree::{Item, PIECE_BYTES_MAX, Path, Piece};
 pub use types::*;
 pub use verdicts::{Accusation, Accusers, Change, Evidence, Phase, Reason, Standing, Status, Suspicion, Turn, Verdict};

@@ -25,7 +25,7 @@ use imbl::OrdMap;
 use std::sync::Arc;
 
 /// The first byte of a key, beside those of `state`, `tasks`, `verdicts` and `releases`.
-const SEAT: u8 = 11;
+pub(crate) const SEAT: u8 = 11;
 
 /// When a validator has a vote, and what may end that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

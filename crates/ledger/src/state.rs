@@ -37,9 +37,13 @@ use crate::{
 };
 
 mod epochs;
+mod pieces;
+mod rebuild;
 mod standing;
 mod statistics;
 
+pub use pieces::{ProofError, proven_voters};
+pub use rebuild::Rebuild;
 pub use statistics::{BalanceStatistics, Share};
 
 use std::collections::BTreeSet;
@@ -850,19 +854,11 @@ impl State {
         timestamp: Timestamp,
         entries: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, StateError> {
-        let Restored { tree, mut tasks, mut verdicts, mut roster } = restore_all(entries)?;
-        let parameters: Parameters = tree.get(&[PARAMETERS]).map(stored).ok_or(StateError::NoParameters)?;
-        if parameters.chain != *chain {
-            return Err(StateError::Chain { expected: chain.clone(), got: parameters.chain });
+        let mut rebuild = Rebuild::default();
+        for (key, value) in entries {
+            rebuild.push(key.as_ref(), value.as_ref())?;
         }
-        tasks.check(&tree)?;
-        roster.finish(parameters.epochs, parameters.byzantine_budget as usize, height);
-        verdicts.set_voters(roster.voters().len());
-        for node in verdicts.nodes() {
-            tasks.stand(&tree, *node, verdicts.phase(node), verdicts.is_drained(node));
-        }
-        roster.gone().for_each(|node| retire_worker(&mut tasks, &tree, node));
-        Ok(Self { tree, parameters, tasks, verdicts, roster, height, digest, timestamp })
+        rebuild.finish(chain, height, digest, timestamp)
     }
 
     fn apply_one(
@@ -1168,33 +1164,12 @@ fn next_nonce(expected: Nonce, got: Nonce) -> Result<Nonce, TransactionError> {
 }
 
 /// What the entries of a checkpoint lead to.
+#[derive(Debug)]
 struct Restored {
     tree: Tree,
     tasks: Tasks,
     verdicts: Verdicts,
     roster: Roster,
-}
-
-/// Builds the tree of a checkpoint, and checks all that later reads rely on.
-fn restore_all<K: AsRef<[u8]>, V: AsRef<[u8]>>(
-    entries: impl IntoIterator<Item = (K, V)>,
-) -> Result<Restored, StateError> {
-    let tasks = Tasks::new(TaskLimits::default(), Timestamp(0));
-    let (verdicts, roster) =
-        (Verdicts::new(std::iter::empty()), Roster::new(EpochLimits::default(), 0, std::iter::empty()));
-    let mut restored = Restored { tree: Tree::new(), tasks, verdicts, roster };
-    let mut sum = Amount(0);
-    let mut last: Option<K> = None;
-    for (entry, (key, value)) in entries.into_iter().enumerate() {
-        if last.as_ref().is_some_and(|last| last.as_ref() >= key.as_ref()) {
-            return Err(StateError::Order { entry });
-        }
-        let balance = restored.take(entry, key.as_ref(), value.as_ref())?;
-        sum = sum.plus(balance).ok_or(StateError::Sum { entry })?;
-        restored.tree.insert(key.as_ref(), value.as_ref());
-        last = Some(key);
-    }
-    Ok(restored)
 }
 
 impl Restored {

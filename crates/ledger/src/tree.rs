@@ -10,6 +10,10 @@
 //! end all bits are zero. So no key is the beginning of another, keys may have different lengths, and the order of the
 //! bits is the order of the bytes.
 
+mod piece;
+
+pub use piece::{Item, PIECE_BYTES_MAX, Path, Piece};
+
 use crate::{digest, types::Hash};
 use std::{
     fmt,
@@ -60,7 +64,15 @@ struct Branch {
     bit: u16,
     /// Keys in which that bit is zero, and in which it is one.
     children: [Arc<Node>; 2],
-    hash: OnceLock<Hash>,
+    sum: OnceLock<Sum>,
+}
+
+/// What follows from all that is below a branch.
+#[derive(Clone, Copy, Debug)]
+struct Sum {
+    hash: Hash,
+    /// What it takes in pieces.
+    bytes: u64,
 }
 
 impl Tree {
@@ -207,7 +219,14 @@ impl Node {
     fn hash(&self) -> Hash {
         match self {
             Self::Leaf(leaf) => *leaf.hash.get_or_init(|| leaf.compute_hash()),
-            Self::Branch(branch) => *branch.hash.get_or_init(|| branch.compute_hash()),
+            Self::Branch(branch) => branch.sum().hash,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Self::Leaf(leaf) => piece::leaf_bytes(leaf),
+            Self::Branch(branch) => branch.sum().bytes,
         }
     }
 }
@@ -227,7 +246,7 @@ impl Leaf {
     }
 
     fn compute_hash(&self) -> Hash {
-        digest::hash(digest::LEAF, &[&[self.key_len], &self.bytes])
+        leaf_hash(self.key_len, &self.bytes)
     }
 }
 
@@ -235,7 +254,7 @@ impl Branch {
     /// A branch at `bit` over two subtrees, of which `key` lies in the second named.
     fn new(bit: u16, other: Arc<Node>, key: &[u8], child: Arc<Node>) -> Self {
         let children = if is_one(key, bit) { [other, child] } else { [child, other] };
-        Self { bit, children, hash: OnceLock::new() }
+        Self { bit, children, sum: OnceLock::new() }
     }
 
     fn child(&self, key: &[u8]) -> &Node {
@@ -248,10 +267,22 @@ impl Branch {
         if is_one(key, self.bit) { (one, zero) } else { (zero, one) }
     }
 
-    fn compute_hash(&self) -> Hash {
-        let [zero, one] = self.children.each_ref().map(|child| child.hash());
-        digest::hash(digest::BRANCH, &[&self.bit.to_be_bytes(), &zero.0, &one.0])
+    fn sum(&self) -> Sum {
+        *self.sum.get_or_init(|| {
+            let [zero, one] = self.children.each_ref();
+            let hash = branch_hash(self.bit, &zero.hash(), &one.hash());
+            Sum { hash, bytes: piece::BRANCH_BYTES + zero.bytes() + one.bytes() }
+        })
     }
+}
+
+/// `bytes` is the key, and the value right behind it.
+fn leaf_hash(key_len: u8, bytes: &[u8]) -> Hash {
+    digest::hash(digest::LEAF, &[&[key_len], bytes])
+}
+
+fn branch_hash(bit: u16, zero: &Hash, one: &Hash) -> Hash {
+    digest::hash(digest::BRANCH, &[&bit.to_be_bytes(), &zero.0, &one.0])
 }
 
 /// The one leaf that can hold `key`; if it does not, it shares with `key` every bit in which leaves here agree.
@@ -294,7 +325,7 @@ fn open(node: &mut Arc<Node>, end: u16) -> Option<&mut Branch> {
     match Arc::make_mut(node) {
         Node::Leaf(_) => None,
         Node::Branch(branch) => {
-            branch.hash.take();
+            branch.sum.take();
             Some(branch)
         }
     }

@@ -4,6 +4,7 @@
 //! socket or spawns a task, and nothing here can change what the network agrees on.
 //!
 //! - `health`: who is still there?
+//! - `catchup`: what am I missing, and how does it come?
 //! - `time`: points on a monotonic clock
 //! - `vitals`: it is there, but is it well?
 //! - `risk`: who is likely to fail soon? advice only
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod catchup;
 pub mod health;
 pub mod network;
 pub mod partition;

@@ -19,14 +19,40 @@ use commonware_consensus::{
     types::Height,
 };
 use commonware_cryptography::ed25519::{self, Signature};
-use commonware_utils::ordered::Set;
+use commonware_utils::{ordered::Set, sync::Mutex};
 use ledger::{Block, Hash, PublicKey, TxId};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use validator::{chain::Digest, scheme::Scheme};
 
 /// Blocks asked for at once.
 const BATCH: u64 = 64;
+
+/// A node's store of blocks.
+pub(crate) type Marshal = Mailbox<Scheme, Standard<validator::chain::Block>>;
+
+/// Blocks that nodes need not keep, as the first of them had them. Clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct History(Arc<Mutex<BTreeMap<u64, Link>>>);
+
+impl History {
+    /// A node says that this block is final.
+    pub(crate) async fn note(&self, marshal: &Marshal, height: u64) {
+        if !self.0.lock().contains_key(&height) {
+            let link = Link::read(marshal, height).await;
+            if link.block.is_some() {
+                self.0.lock().insert(height, link);
+            }
+        }
+    }
+
+    fn get(&self, height: u64) -> Option<Link> {
+        self.0.lock().get(&height).cloned()
+    }
+}
 
 /// What one node holds.
 pub(crate) struct Chain {
@@ -38,30 +64,43 @@ pub(crate) struct Chain {
     links: Vec<Link>,
 }
 
+#[derive(Clone)]
 struct Link {
     height: u64,
     block: Option<Block>,
     finalization: Option<Finalization<Scheme, Digest>>,
 }
 
+impl Link {
+    async fn read(marshal: &Marshal, height: u64) -> Self {
+        let at = Height::new(height);
+        let block = marshal.get_block(at).await.map(|block| block.inner().ledger().clone());
+        Self { height, block, finalization: marshal.get_finalization(at).await }
+    }
+}
+
 impl Chain {
-    /// Reads all blocks up to `tip`.
+    /// Reads all blocks up to `tip`; those that it need not keep are taken from the history.
     pub(crate) async fn read(
         name: String,
-        marshal: &Mailbox<Scheme, Standard<validator::chain::Block>>,
+        marshal: &Marshal,
         state: &ledger::State,
+        history: Option<&History>,
     ) -> Self {
         let mut links = Vec::new();
         let tip = state.height().0;
         let mut from = 1;
         while from <= tip {
             let to = tip.min(from + BATCH - 1);
-            let batch = (from..=to).map(|height| async move {
-                let block = marshal.get_block(Height::new(height)).await.map(|block| block.inner().ledger().clone());
-                Link { height, block, finalization: marshal.get_finalization(Height::new(height)).await }
-            });
+            let batch = (from..=to).map(|height| Link::read(marshal, height));
             links.extend(futures::future::join_all(batch).await);
             from = to + 1;
+        }
+        // Only from the lowest: a hole in what is kept is one.
+        for link in links.iter_mut().take_while(|link| link.block.is_none()) {
+            if let Some(kept) = history.and_then(|history| history.get(link.height)) {
+                *link = kept;
+            }
         }
         let balances = state.accounts().map(|(key, account)| (key, (account.balance.0, account.nonce.0))).collect();
         Self { name, balances, tasks: Held::of(state), links }

@@ -79,6 +79,8 @@ impl Topology {
                 | Fault::SlowDisk { .. }
                 | Fault::FalseAccuser { .. }
                 | Fault::Leave { .. }
+                | Fault::Wipe { .. }
+                | Fault::BadSnapshots { .. }
                 | Fault::PowerLoss => unreachable!("only faults of the network are kept here"),
             }
         }

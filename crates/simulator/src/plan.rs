@@ -39,6 +39,8 @@ pub(crate) enum Action {
 /// What a node loses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Loss {
+    /// All but the key.
+    Everything,
     Journal,
     Guard,
     /// It is still there, with a bit flipped in both copies.
@@ -105,6 +107,7 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         Fault::LoseGuard { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::Guard)),
         Fault::DamageGuard { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::GuardBits)),
         Fault::RotGuard { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::GuardBit)),
+        Fault::Wipe { nodes, lasts } => down(nodes, Some(lasts), Some(Loss::Everything)),
         Fault::RotStore { nodes, part, rot, lasts } => down(nodes, Some(lasts), Some(Loss::Store(part, rot))),
         Fault::Restart { nodes } => nodes.into_iter().for_each(|node| push(at, Action::Start(node))),
         Fault::Stall { nodes, lasts } => {
@@ -133,6 +136,7 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         | Fault::Delay { lasts, .. }
         | Fault::Narrow { lasts, .. }
         | Fault::Twice { lasts, .. }
+        | Fault::BadSnapshots { lasts, .. }
         | Fault::SlowWorker { lasts, .. }
         | Fault::StuckWorker { lasts, .. } => {
             push(at, Action::Begin(id, fault));
@@ -218,6 +222,8 @@ impl Storm<'_> {
                 Fault::SlowDisk { nodes: vec![self.one()], delay, lasts }
             }
             Kind::Leave => Fault::Leave { nodes: vec![self.one()] },
+            Kind::Wipe => Fault::Wipe { nodes: amnesiac(doomed, amnesiacs)?, lasts },
+            Kind::BadSnapshots => Fault::BadSnapshots { nodes: vec![self.one()], lasts: Some(lasts) },
             Kind::FalseAccuser => {
                 let about = self.one();
                 let mut nodes = self.some();
@@ -291,6 +297,7 @@ impl std::fmt::Display for Step {
         match &self.action {
             Action::Stop(node) => write!(f, "n{node} crashes"),
             Action::Start(node) => write!(f, "n{node} starts"),
+            Action::Lose(node, Loss::Everything) => write!(f, "n{node} loses all it kept"),
             Action::Lose(node, Loss::Journal) => write!(f, "n{node} loses its vote journal"),
             Action::Lose(node, Loss::Guard) => write!(f, "n{node} loses its vote guard"),
             Action::Lose(node, Loss::GuardBits) => write!(f, "n{node}: a bit rots in both copies of its vote guard"),

@@ -83,6 +83,17 @@ pub enum Rot {
     Gone,
 }
 
+/// Takes all that the node with this prefix keeps.
+pub(crate) async fn wipe(context: &Context, prefix: &str) {
+    let others = ["snapshot", "changes", "quarantine", "marshal-cache-metadata"].map(String::from);
+    for partition in Part::Any.partitions().into_iter().chain(others) {
+        match context.remove(&format!("{prefix}{partition}"), None).await {
+            Ok(()) | Err(Error::PartitionMissing(_)) => {}
+            Err(problem) => panic!("a partition of a stopped node can be removed: {problem}"),
+        }
+    }
+}
+
 /// Rots a part of what the node with this prefix keeps. Gives what was done, in words.
 pub(crate) async fn rot(context: &Context, prefix: &str, part: Part, rot: Rot, rng: &mut StdRng) -> Vec<String> {
     let mut files = Vec::new();

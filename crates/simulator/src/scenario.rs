@@ -63,6 +63,8 @@ const FILES: &[&str] = &[
     include_str!("../../../scenarios/rot-together.toml"),
     include_str!("../../../scenarios/store-lost.toml"),
     include_str!("../../../scenarios/rot-beyond-repair.toml"),
+    include_str!("../../../scenarios/snapshot-join.toml"),
+    include_str!("../../../scenarios/snapshot-liar.toml"),
     include_str!("../../../scenarios/swarm.toml"),
     include_str!("../../../scenarios/swarm-seven.toml"),
     include_str!("../../../scenarios/swarm-sets.toml"),
@@ -101,6 +103,9 @@ pub struct Scenario {
     /// What clients do.
     #[serde(default)]
     pub load: Load,
+    /// What nodes keep.
+    #[serde(default)]
+    pub store: Keeping,
     /// Faults at fixed times.
     #[serde(default, rename = "fault")]
     entries: Vec<Entry>,
@@ -153,6 +158,18 @@ impl Default for Links {
     fn default() -> Self {
         Self { latency: Duration::from_millis(20), jitter: Duration::from_millis(5), loss: 0.0 }
     }
+}
+
+/// `[store]`: what nodes keep, where it is not what they keep by default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keeping {
+    /// Blocks from one checkpoint, and from one snapshot for others, to the next.
+    pub checkpoint_interval: Option<u64>,
+    /// Finalized blocks kept; 0 keeps all.
+    pub blocks_kept: u64,
+    /// So many blocks behind, the state is fetched instead; 0: only if nobody has the blocks.
+    pub snapshot_after: u64,
 }
 
 /// `[load]`: what clients do.
@@ -243,6 +260,10 @@ pub enum Kind {
     FalseAccuser,
     /// See [`Fault::Leave`].
     Leave,
+    /// See [`Fault::Wipe`].
+    Wipe,
+    /// See [`Fault::BadSnapshots`].
+    BadSnapshots,
     /// See [`Fault::PowerLoss`].
     PowerLoss,
 }
@@ -457,6 +478,20 @@ pub enum Fault {
         /// For how long.
         lasts: Duration,
     },
+    /// Nodes crash and come back with nothing but their key.
+    Wipe {
+        /// Which.
+        nodes: Vec<usize>,
+        /// How long they are down.
+        lasts: Duration,
+    },
+    /// Nodes change a byte of each snapshot that they give to others.
+    BadSnapshots {
+        /// Which.
+        nodes: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
     /// All nodes lose power at once: what was not synced is lost or torn. They start again at once.
     PowerLoss,
 }
@@ -618,6 +653,8 @@ impl Entry {
             },
             Kind::Heal => Fault::Heal,
             Kind::Leave => Fault::Leave { nodes: nodes()? },
+            Kind::Wipe => Fault::Wipe { nodes: nodes()?, lasts: down()? },
+            Kind::BadSnapshots => Fault::BadSnapshots { nodes: nodes()?, lasts },
             Kind::WipeJournal => Fault::WipeJournal { nodes: nodes()?, lasts: down()? },
             Kind::LoseGuard => Fault::LoseGuard { nodes: nodes()?, lasts: down()? },
             Kind::DamageGuard => Fault::DamageGuard { nodes: nodes()?, lasts: down()? },

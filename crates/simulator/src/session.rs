@@ -4,7 +4,7 @@ use crate::{
     Checker, Fall, Fault, TaskReport,
     ballots::{Ballots, Round},
     book::Book,
-    chain::{self, Chain},
+    chain::{self, Chain, History, Marshal},
     cuts::{self, Cuts},
     electorate::{Electorate, quorum},
     links::{Link, Topology},
@@ -14,7 +14,7 @@ use crate::{
     rot::{self, Rot},
     scenario::DOWN_MIN,
     tally::tally,
-    tap::{Look, Tap},
+    tap::{Liars, Look, Tap},
     tasks::Counted,
     work::{self, Pace, Workshop},
     world::{World, draw},
@@ -95,6 +95,9 @@ pub(crate) struct Run {
     steps: VecDeque<Step>,
     topology: Topology,
     workshop: Arc<Mutex<Workshop>>,
+    liars: Liars,
+    /// Blocks that nodes need not keep, as the first of them had them.
+    history: Option<History>,
     slots: Vec<Slot>,
     halted: Option<Duration>,
     /// Until when some disk is slow.
@@ -158,6 +161,8 @@ impl Run {
             steps: world.plan.steps.clone(),
             topology: Topology::new(world.scenario.nodes, world.scenario.links.clone()),
             workshop: Arc::default(),
+            liars: Liars::default(),
+            history: (world.scenario.store.blocks_kept > 0).then(History::default),
             slots: vec![slot; world.instances.len()],
             halted: None,
             ill_until: Duration::ZERO,
@@ -304,6 +309,7 @@ impl<'a> Session<'a> {
             Action::Begin(id, Fault::StuckWorker { nodes, .. }) => {
                 self.run.workshop.lock().begin(id, nodes, Pace::Stuck);
             }
+            Action::Begin(id, Fault::BadSnapshots { nodes, .. }) => self.run.liars.begin(id, nodes),
             Action::Begin(_, Fault::SlowDisk { nodes, delay, lasts }) => {
                 let affliction = afflict(Illness::SlowDisk, lasts);
                 self.run.ill_until = self.run.ill_until.max(self.run.now + lasts);
@@ -327,6 +333,7 @@ impl<'a> Session<'a> {
             }
             Action::End(id) => {
                 self.run.workshop.lock().end(id);
+                self.run.liars.end(id);
                 self.run.topology.end(id);
                 self.link().await;
             }
@@ -421,6 +428,7 @@ impl<'a> Session<'a> {
 
     async fn heal(&mut self, down: &[usize], broken: &[usize]) {
         self.run.workshop.lock().heal();
+        self.run.liars.heal();
         for Running { node, .. } in self.nodes.iter().flatten() {
             let (reply, _answer) = oneshot::channel();
             let _ = node.requests.try_send(Request::Cure { reply });
@@ -499,7 +507,8 @@ impl<'a> Session<'a> {
                 let watch = self.context.child("watch").with_attribute("name", &instance.name);
                 let (name, book) = (instance.name.clone(), self.run.book.clone());
                 let (events, ledger) = (node.events.clone(), node.ledger.clone());
-                let watcher = watch.spawn(move |context| watch_blocks(context, name, events, ledger, book));
+                let history = self.run.history.clone().map(|history| (history, node.marshal.clone()));
+                let watcher = watch.spawn(move |context| watch_blocks(context, name, events, ledger, book, history));
                 self.directory.lock()[index] = Some(node.requests.clone());
                 machine.send_twice(self.run.topology.is_twice(instance.node));
                 self.nodes[index] = Some(Running { node, machine, process, watcher });
@@ -530,8 +539,9 @@ impl<'a> Session<'a> {
                 3 => Look::Blocks,
                 _ => Look::Nothing,
             };
-            let (ballots, machine) = (self.run.ballots.clone(), machine.clone());
-            channels.push((Tap { copy: inner.clone(), inner, channel: channel.id, look, ballots, machine }, receiver));
+            let (ballots, machine, liars) = (self.run.ballots.clone(), machine.clone(), self.run.liars.clone());
+            let (channel, node, copy) = (channel.id, instance.node, inner.clone());
+            channels.push((Tap { inner, copy, channel, node, look, ballots, machine, liars }, receiver));
         }
         let channels = channels.try_into().map_err(|_| ()).expect("one pair for each channel");
         Network { channels, blocker: control, provider: oracle.manager() }
@@ -571,6 +581,7 @@ impl<'a> Session<'a> {
             }
             let partition = self.run.world.instances[index].partition.clone();
             match loss {
+                Loss::Everything => rot::wipe(&self.context, &partition).await,
                 Loss::Journal => {
                     let newest = self.run.electorate.lock().newest();
                     for epoch in 0..=newest {
@@ -600,7 +611,7 @@ impl<'a> Session<'a> {
                     }
                 }
             }
-            if matches!(loss, Loss::Guard | Loss::GuardBits) {
+            if matches!(loss, Loss::Guard | Loss::GuardBits | Loss::Everything) {
                 self.run.slots[index].guard = Guard::Lost;
             }
         }
@@ -966,7 +977,7 @@ impl<'a> Session<'a> {
             let state = node.ledger.finalized();
             let name = world.instances[index].name.clone();
             self.run.book.lock().state(&name, state.height().0, &state.root().to_string(), milliseconds(self.run.now));
-            chains.push(Chain::read(name, &node.marshal, &state).await);
+            chains.push(Chain::read(name, &node.marshal, &state, self.run.history.as_ref()).await);
         }
         self.clock();
         let at_ms = milliseconds(self.run.now);
@@ -1011,11 +1022,21 @@ impl<'a> Session<'a> {
     }
 }
 
-async fn watch_blocks(context: Context, name: String, events: EventLog, ledger: Arc<Ledger>, book: Arc<Mutex<Book>>) {
+async fn watch_blocks(
+    context: Context,
+    name: String,
+    events: EventLog,
+    ledger: Arc<Ledger>,
+    book: Arc<Mutex<Book>>,
+    history: Option<(History, Marshal)>,
+) {
     let mut subscription = events.subscribe_after(0);
     loop {
         // What was dropped before it was heard is found in the blocks at the end.
         let Heard::Event(event) = subscription.next().await else { continue };
+        if let (Some((history, marshal)), EventKind::Finalized { height, .. }) = (&history, &event.kind) {
+            history.note(marshal, *height).await;
+        }
         // The clock of the node may be wrong.
         let at_ms = milliseconds(context.current().duration_since(World::start_time()).unwrap_or_default());
         let mut book = book.lock();
@@ -1046,6 +1067,8 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         | EventKind::RecoveryWanted { .. }
         | EventKind::PartitionChanged { .. }
         | EventKind::StoreOutOfReach { .. }
+        | EventKind::SyncChanged { .. }
+        | EventKind::SnapshotTaken { .. }
         | EventKind::StandingChanged { .. }
         | EventKind::SetDecided { .. }
         | EventKind::EpochBegan { .. }

@@ -6,7 +6,34 @@ use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{CheckedSender, LimitedSender, Recipients};
 use commonware_runtime::IoBufs;
 use commonware_utils::sync::Mutex;
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+/// The channel of snapshots.
+const SNAPSHOTS: u64 = 9;
+/// What is shorter is a question, or says that there is nothing.
+const ANSWER_BYTES_MIN: usize = 128;
+
+/// Which nodes give wrong snapshots, by the fault that has them do it. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Liars(Arc<Mutex<BTreeMap<usize, Vec<usize>>>>);
+
+impl Liars {
+    pub(crate) fn begin(&self, id: usize, nodes: Vec<usize>) {
+        self.0.lock().insert(id, nodes);
+    }
+
+    pub(crate) fn end(&self, id: usize) {
+        self.0.lock().remove(&id);
+    }
+
+    pub(crate) fn heal(&self) {
+        self.0.lock().clear();
+    }
+
+    fn lies(&self, node: usize) -> bool {
+        self.0.lock().values().any(|nodes| nodes.contains(&node))
+    }
+}
 
 /// What is looked for on a channel.
 #[derive(Clone, Copy, Debug)]
@@ -24,9 +51,22 @@ pub(crate) struct Tap<S> {
     /// The same, for what goes out twice.
     pub(crate) copy: S,
     pub(crate) channel: u64,
+    pub(crate) node: usize,
     pub(crate) look: Look,
     pub(crate) ballots: Arc<Mutex<Ballots>>,
     pub(crate) machine: Machine,
+    pub(crate) liars: Liars,
+}
+
+/// The same with another last byte: no hash fits any more.
+fn falsified(message: IoBufs) -> IoBufs {
+    let mut bytes = message.coalesce().as_ref().to_vec();
+    if bytes.len() >= ANSWER_BYTES_MIN
+        && let Some(last) = bytes.last_mut()
+    {
+        *last ^= 1;
+    }
+    IoBufs::from(bytes)
 }
 
 impl<S> std::fmt::Debug for Tap<S> {
@@ -43,14 +83,9 @@ impl<S: commonware_p2p::Sender<PublicKey = PublicKey>> LimitedSender for Tap<S> 
         // When the quota allows it is told by the node's own clock.
         let copy = if self.machine.is_twice() { self.copy.check(recipients.clone()).ok() } else { None };
         let inner = self.inner.check(recipients).map_err(|at| self.machine.skew().show(at))?;
-        Ok(Checked {
-            inner,
-            copy,
-            channel: self.channel,
-            look: self.look,
-            ballots: &self.ballots,
-            machine: &self.machine,
-        })
+        let lies = self.channel == SNAPSHOTS && self.liars.lies(self.node);
+        let (channel, look, ballots, machine) = (self.channel, self.look, &self.ballots, &self.machine);
+        Ok(Checked { inner, copy, channel, lies, look, ballots, machine })
     }
 }
 
@@ -59,6 +94,7 @@ pub(crate) struct Checked<'a, S: LimitedSender + 'a> {
     inner: S::Checked<'a>,
     copy: Option<S::Checked<'a>>,
     channel: u64,
+    lies: bool,
     look: Look,
     ballots: &'a Arc<Mutex<Ballots>>,
     machine: &'a Machine,
@@ -81,6 +117,7 @@ impl<S: LimitedSender<PublicKey = PublicKey>> CheckedSender for Checked<'_, S> {
             Look::Certificates => self.ballots.lock().certificate(message.clone().coalesce()),
             Look::Blocks | Look::Nothing => {}
         }
+        let message = if self.lies { falsified(message) } else { message };
         if let Some(copy) = self.copy {
             let _ = copy.send(message.clone(), priority);
         }

@@ -58,6 +58,11 @@ impl World {
         config.consensus.block_time = scenario.block_time;
         // Short enough that a run of a minute writes, prunes and restores some.
         config.store.checkpoint_interval = 20 + u64::from(derive("checkpoints", 0)[0]);
+        let keeping = &scenario.store;
+        if let Some(interval) = keeping.checkpoint_interval {
+            config.store.checkpoint_interval = interval;
+        }
+        (config.store.blocks_kept, config.store.snapshot_after) = (keeping.blocks_kept, keeping.snapshot_after);
         Self {
             plan: Plan::new(scenario, seed),
             genesis: genesis(&keys, &accounts, scenario),

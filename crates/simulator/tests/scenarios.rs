@@ -588,6 +588,16 @@ fn look() {
     }
 }
 
+#[test]
+fn a_wiped_validator_comes_back_by_snapshot_while_the_others_have_pruned() {
+    check("snapshot-join", 1..=2);
+}
+
+#[test]
+fn a_peer_that_gives_wrong_pieces_of_the_state_holds_nobody_up() {
+    check("snapshot-liar", 1..=2);
+}
+
 /// Plays the swarm with storms of this length.
 fn storm(name: &str, length: Duration, seeds: u64) {
     let mut scenario = scenario(name);

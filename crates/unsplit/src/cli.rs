@@ -109,6 +109,12 @@ pub(crate) enum Verb {
     Status(Status),
     /// Why is it stopped, and what would mend it?
     Why,
+    /// How far behind is it, and how fast does it catch up?
+    Sync {
+        /// Show it again and again, until nothing is missing.
+        #[arg(long)]
+        watch: bool,
+    },
     /// Who can talk to whom, what is cut, and what would mend it, as far as the validator is told.
     Partitions,
     /// Who says that it hears whom.

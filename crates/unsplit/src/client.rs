@@ -4,7 +4,7 @@ use std::{error::Error as _, path::Path, time::Duration};
 
 use api::{
     AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, MatrixView, NodeView,
-    Nodes, PartitionsView, Problem, RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask,
+    Nodes, PartitionsView, Problem, RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask, SyncView,
     TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, ValidatorsView, Why,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
@@ -96,6 +96,10 @@ impl Client {
 
     pub(crate) async fn snapshot(&self) -> Result<Snapshot, Trouble> {
         self.get("snapshot").await
+    }
+
+    pub(crate) async fn sync(&self) -> Result<SyncView, Trouble> {
+        self.get("sync").await
     }
 
     pub(crate) async fn why(&self) -> Result<Why, Trouble> {

@@ -6,7 +6,7 @@ mod frames;
 
 use std::{collections::HashMap, time::Duration};
 
-use api::{AilmentView, Departing, Duty, Event, EventKind, Standing, TaskState};
+use api::{AilmentView, Course, Departing, Duty, Event, EventKind, Standing, TaskState};
 use jiff::Timestamp;
 use reqwest::Response;
 use tokio::time::{sleep, timeout};
@@ -257,6 +257,16 @@ fn sentence(kind: &EventKind) -> String {
         }
         EventKind::StoreOutOfReach { height } => {
             format!("block {height} is missing here, and no peer that was asked holds it")
+        }
+        EventKind::SyncChanged { course, height, target, why } => match course {
+            Course::Live => format!("follows the chain live at {height}: {why}"),
+            Course::Blocks => format!("fetches blocks, {} behind at {height}: {why}", target.saturating_sub(*height)),
+            Course::Snapshot => {
+                format!("fetches the state, {} behind at {height}: {why}", target.saturating_sub(*height))
+            }
+        },
+        EventKind::SnapshotTaken { height, bytes, pieces, took_ms } => {
+            format!("took over the state at {height} ({bytes} bytes in {pieces} pieces, {})", span(*took_ms))
         }
         EventKind::RecoveryWanted { node, reason } => format!("{node} should be restarted by its supervisor: {reason}"),
         EventKind::StandingChanged { node, standing, reason, accusers, network_event, height } => {

@@ -8,6 +8,7 @@
 //! - `status`, `blocks`, `tx`: what a running validator says
 //! - `nodes`: who validates, how they stand and why
 //! - `partitions`: who can talk to whom
+//! - `sync`: how far behind is it?
 //! - `releases`: which programs and models may run
 //! - `tasks`: work for the validators, and what came of it
 //! - `events`: what happens, as it happens
@@ -44,6 +45,7 @@ mod signals;
 mod sim;
 mod status;
 mod supervise;
+mod sync;
 mod tasks;
 mod testnet;
 mod tx;
@@ -103,6 +105,7 @@ async fn run_client(
         Verb::Supervise(verb) => supervise::run(&verb, global, output).await,
         Verb::Status(verb) => status::status(&verb, global, output).await,
         Verb::Why => status::why(global, output).await,
+        Verb::Sync { watch } => sync::show(global, watch, output).await,
         Verb::Partitions => partitions::show(global, output).await,
         Verb::Matrix => partitions::matrix(global, output).await,
         Verb::Nodes { name, change: None } => nodes::show(name.as_deref(), global, output).await,

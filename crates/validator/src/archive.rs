@@ -106,6 +106,13 @@ impl<E: Storage, V: CodecShared> Clone for Archive<E, V> {
     }
 }
 
+/// Both that a node has.
+#[derive(Clone)]
+pub(crate) struct Archives<E: Storage> {
+    pub(crate) blocks: Archive<E, Block>,
+    pub(crate) certificates: Archive<E, Finalization<Scheme, Digest>>,
+}
+
 struct Shared<E: Storage, V: CodecShared> {
     storage: E,
     settings: Settings<V::Cfg>,
@@ -211,6 +218,7 @@ impl<E: Storage, V: CodecShared + 'static> Archive<E, V> {
         for section in sections {
             archive.open_section(section, quarantine, processed, &mut opened).await?;
         }
+        archive.shared.state.lock().forget_below_floor();
         Ok((archive, opened))
     }
 
@@ -448,6 +456,10 @@ impl<E: Storage, V: CodecShared + 'static> Archive<E, V> {
         if self.holds(height) {
             return Ok(());
         }
+        if height < self.floor() {
+            shared.missing.remove(height);
+            return Ok(());
+        }
         let section = height / ITEMS;
         self.ensure(section).await?;
         let body = value.encode();
@@ -548,18 +560,31 @@ impl<E: Storage, V: CodecShared + 'static> Archive<E, V> {
         self.begin_sync().await?.await
     }
 
+    /// Keeps nothing below `height` any more, and asks for nothing there.
+    pub(crate) async fn begin_at(&self, height: u64) -> Result<(), Error> {
+        self.cut(height).await
+    }
+
     /// Removes the sections that are wholly below `min`.
     async fn cut(&self, min: u64) -> Result<(), Error> {
         let shared = &self.shared;
         {
             let _turn = shared.turn.lock().await;
-            let mut state = shared.state.lock();
-            let Some(last) = state.sections.last_key_value().map(|(number, _)| *number) else { return Ok(()) };
-            if min <= state.floor {
-                return Ok(());
+            let newest = {
+                let mut state = shared.state.lock();
+                if min <= state.floor {
+                    return Ok(());
+                }
+                state.floor = min;
+                state.sections.last_key_value().map(|(number, _)| *number)
+            };
+            match newest.filter(|section| *section >= min / ITEMS) {
+                Some(section) => self.note_floor(&mut shared.state.lock(), section, min),
+                // All there is goes: what says so must stay.
+                None => self.ensure(min / ITEMS).await?,
             }
-            state.floor = min;
-            self.note_floor(&mut state, last, min);
+            // A file goes when all of it is below; nobody is given what is below before.
+            shared.state.lock().forget_below_floor();
         }
         self.finish_sync().await?;
         let _turn = shared.turn.lock().await;
@@ -616,6 +641,11 @@ impl<B> State<B> {
             self.keys.remove(&(entry.key, height));
             self.ranges.remove(height, height);
         }
+    }
+
+    fn forget_below_floor(&mut self) {
+        let below: Vec<u64> = self.entries.range(..self.floor).map(|(height, _)| *height).collect();
+        below.into_iter().for_each(|height| self.remove(height));
     }
 
     fn remove_section(&mut self, section: u64) {

@@ -241,6 +241,8 @@ pub struct Store {
     pub checkpoints_kept: usize,
     /// Finalized blocks kept; 0 keeps all. Pruning never passes the oldest kept checkpoint.
     pub blocks_kept: u64,
+    /// A node that is so many blocks behind fetches the state instead of them; 0: only if nobody has the blocks any more.
+    pub snapshot_after: u64,
     /// Newest transactions that can be asked for by id.
     pub indexed_transactions: usize,
     /// Bytes of blocks read in a second to find damage before they are asked for; 0 turns this off.
@@ -253,6 +255,7 @@ impl Default for Store {
             checkpoint_interval: 1_000,
             checkpoints_kept: 2,
             blocks_kept: 0,
+            snapshot_after: sentinel::catchup::Config::default().snapshot_after,
             indexed_transactions: 200_000,
             // A hundredth of what a slow disk gives: 10 GiB are read through in three hours.
             scrub_bytes_per_second: 1 << 20,
@@ -839,6 +842,7 @@ commands = {}                      # what `command` tasks may run, e.g. { sort =
 checkpoint_interval = 1000         # blocks between checkpoints; a restart replays about this many at most
 checkpoints_kept = 2               # at least 2
 blocks_kept = 0                    # 0 keeps all; otherwise at least checkpoint_interval * checkpoints_kept
+snapshot_after = 50000             # this many blocks behind, the state is fetched instead; 0: only if nobody has the blocks
 indexed_transactions = 200000      # newest ones that can be asked for by id
 scrub_bytes_per_second = 1048576   # read in a second to find damage before it is asked for; 0 turns this off
 

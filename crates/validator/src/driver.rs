@@ -10,6 +10,7 @@ mod orders;
 mod partitions;
 mod releases;
 mod start;
+mod sync;
 mod tasks;
 mod verdicts;
 mod why;
@@ -30,6 +31,7 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
+    sync::{Joined, Order, Reporting, Shelf},
     wire::{GOSSIP_BYTES_MAX, Gossip},
     worker::{Finished, Worker},
 };
@@ -55,6 +57,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
+use sync::Following;
 use tracing::{debug, error, warn};
 use verdicts::Word;
 use why::{Outlook, States};
@@ -93,6 +96,8 @@ pub struct Settings {
     pub genesis: Block,
     /// All validators.
     pub roster: Roster,
+    /// Prefix of all storage partitions.
+    pub partition: String,
     /// Where checkpoints are kept.
     pub checkpoints: Checkpoints,
     /// Blocks between checkpoints.
@@ -101,6 +106,8 @@ pub struct Settings {
     pub checkpoints_kept: usize,
     /// Finalized blocks kept; 0 keeps all.
     pub blocks_kept: u64,
+    /// So many blocks behind, the state is fetched instead.
+    pub snapshot_after: u64,
     /// Newest transactions found by id.
     pub indexed_transactions: usize,
     /// A validator that is ill for so long is to be restarted by its supervisor.
@@ -133,6 +140,12 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
     pub events: EventLog,
     /// What is missing from the store.
     pub(crate) store: Health,
+    /// What others may fetch.
+    pub(crate) shelf: Shelf,
+    /// Has a state fetched.
+    pub(crate) orders: mpsc::Sender<Order>,
+    /// How far that is.
+    pub(crate) reporting: Reporting,
     /// What is shown.
     pub snapshot: watch::Sender<Arc<Snapshot>>,
 }
@@ -147,6 +160,8 @@ pub struct Inputs<RG> {
     pub gossip: RG,
     /// What came out of tasks.
     pub finished: mpsc::Receiver<Finished>,
+    /// States that were fetched.
+    pub(crate) joined: mpsc::Receiver<Result<Joined, String>>,
 }
 
 /// A validator as the driver saw it last; the place of this one means nothing.
@@ -236,6 +251,7 @@ where
     wants: Wants,
     episodes: Episodes,
     outlook: Outlook,
+    following: Following,
     /// Who is likely to fail soon, from what became of each before. Advice only.
     risk: Risk,
     /// The capacity that there was and that was asked for, as it was told last.
@@ -257,6 +273,7 @@ where
         let started = context.current();
         let said = vec![None; settings.roster.len()];
         let risk = risk_of(&settings.roster);
+        let following = Following::new(settings.snapshot_after);
         let peers =
             parts.sights.all().into_iter().map(|sight| Peer { sight, is_heard: false, missing_since: None }).collect();
         let duty = if parts.guard.observing().is_some() { Duty::Observing } else { Duty::Voting };
@@ -282,6 +299,7 @@ where
             wants: Wants::default(),
             episodes: Episodes::default(),
             outlook: Outlook::default(),
+            following,
             risk,
             scaling: (0, 0),
             outbox: Vec::new(),
@@ -324,6 +342,7 @@ where
                     self.worker.finish(finished);
                     self.follow_tasks(&self.parts.ledger.finalized(), self.context.current());
                 }
+                Some(joined) = inputs.joined.recv() => self.take_snapshot(joined).await,
                 Some(request) = inputs.requests.recv() => self.answer(request).await,
                 () = changes.reach(seen + 1) => {
                     seen = changes.get();
@@ -359,7 +378,8 @@ where
     }
 
     async fn finalize(&mut self, block: Digested<Block>, acknowledgement: Exact) {
-        let block = block.inner().ledger();
+        let dressed = block.inner();
+        let block = dressed.ledger();
         let before = self.parts.ledger.finalized();
         if block.height <= before.height() {
             // Marshal delivers again what was not acknowledged durably before a restart.
@@ -381,6 +401,8 @@ where
             self.follow_epochs(&state);
         }
         acknowledgement.acknowledge();
+        self.settle_snapshot(block.height).await;
+        self.serve_chain(&before, dressed).await;
         let now = self.context.current();
         self.finalized_at = Some(now);
         self.tip = self.tip.max(block.height.0);
@@ -420,6 +442,7 @@ where
         }
         let (kept, blocks_kept) = (self.settings.checkpoints_kept, self.settings.blocks_kept);
         let (marshal, checkpoints) = (self.parts.marshal.clone(), self.settings.checkpoints.clone());
+        let offered = self.parts.shelf.oldest();
         self.writing = Some(self.context.child("checkpoint").spawn(move |context| async move {
             if let Err(problem) = checkpoints.write(&context, &state).await {
                 warn!(height = state.height().0, %problem, "checkpoint not written; a restart will replay more");
@@ -429,6 +452,8 @@ where
             debug!(height = state.height().0, "checkpoint written");
             if blocks_kept > 0 {
                 let oldest = checkpoints.heights(&context).await.last().copied().unwrap_or(Height(0));
+                // Whoever fetches the state at a height needs the blocks above it afterwards.
+                let oldest = offered.unwrap_or(oldest).min(oldest);
                 let floor = state.height().0.saturating_sub(blocks_kept).min(oldest.0);
                 marshal.prune(commonware_consensus::types::Height::new(floor));
             }
@@ -486,6 +511,7 @@ where
         self.look(now);
         self.want(now);
         self.follow_partitions(now);
+        self.follow_chain(now);
         self.follow_tasks(&self.parts.ledger.finalized(), now);
         self.publish(now);
     }

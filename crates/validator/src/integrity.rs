@@ -23,6 +23,7 @@ use crate::{
     progress::Progress,
     scheme::Scheme,
     store::{CheckpointError, Checkpoints},
+    sync,
 };
 use commonware_codec::{CodecShared, varint::UInt};
 use commonware_consensus::{
@@ -161,7 +162,9 @@ pub(crate) async fn open<E: Context>(context: &E, place: &Place<'_>) -> Result<S
     findings.extend(found_blocks.findings.iter().cloned());
     findings.extend(found_certificates.findings.iter().cloned());
 
+    let taken = snapshot_taken(context, place, come_to, &blocks, &certificates).await?;
     let goes_on_from = match come_to {
+        _ if taken.is_some() => taken,
         Some(height) if blocks.holds(height) => come_to,
         _ => {
             let checkpoint = newest_checkpoint(context, prefix, place.chain_id, come_to).await;
@@ -170,12 +173,12 @@ pub(crate) async fn open<E: Context>(context: &E, place: &Place<'_>) -> Result<S
         }
     };
     let newest_held = blocks.held_below(u64::MAX).unwrap_or(0);
-    if come_to.is_none() && (goes_on_from.is_some() || newest_held > UNPROCESSED_MAX) {
+    if come_to.is_none() && taken.is_none() && (goes_on_from.is_some() || newest_held > UNPROCESSED_MAX) {
         let what = format!("{progress} does not say how far the engine has come; blocks up to {newest_held} are there");
         findings.push(Finding { part: "progress".into(), damage: Damage::Hole, heights: None, kept: None, what });
     }
     if goes_on_from != come_to {
-        if let Some(height) = come_to {
+        if let Some(height) = come_to.filter(|_| taken.is_none()) {
             let first = goes_on_from.map_or(1, |from| from + 1);
             let what = format!(
                 "the newest blocks, {first} to {height}, are not there; the chain is followed again from {first}"
@@ -205,6 +208,29 @@ pub(crate) async fn open<E: Context>(context: &E, place: &Place<'_>) -> Result<S
         warn!(part, damage = damage.name(), ?heights, ?kept, "damage on the disk: {what}");
     }
     Ok(Store { blocks, certificates, quarantine, changes, findings })
+}
+
+/// A snapshot was fetched, and a crash came before the engine knew of it: the archives begin there.
+async fn snapshot_taken<E: Context>(
+    context: &E,
+    place: &Place<'_>,
+    come_to: Option<u64>,
+    blocks: &Archive<E, Block>,
+    certificates: &Archive<E, Finalization<Scheme, Digest>>,
+) -> Result<Option<u64>, Error> {
+    let Some(height) = sync::height_under_way(context, place.prefix, place.chain_id).await? else { return Ok(None) };
+    if come_to.is_some_and(|come_to| height.0 <= come_to) {
+        sync::clear(context, place.prefix).await?;
+        return Ok(None);
+    }
+    // It is written when all of the snapshot was there and right.
+    if Checkpoints::new(place.prefix).read(context, place.chain_id, height).await.is_err() {
+        return Ok(None);
+    }
+    // The block itself may be there, and need not be.
+    blocks.begin_at(if blocks.holds(height.0) { height.0 } else { height.0 + 1 }).await?;
+    certificates.begin_at(height.0 + 1).await?;
+    Ok(Some(height.0))
 }
 
 /// Puts damaged checkpoints into quarantine. The one before, and the next one, do their work.

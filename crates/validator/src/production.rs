@@ -5,9 +5,9 @@
 
 mod folder;
 mod headers;
-mod network;
+pub(crate) mod network;
 mod orders;
-mod steady;
+pub(crate) mod steady;
 mod verify;
 
 use crate::{

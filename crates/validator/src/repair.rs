@@ -68,6 +68,7 @@ pub(crate) struct Health {
     blocks: Missing,
     certificates: Missing,
     changes: crate::progress::Progress,
+    floor: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -101,6 +102,11 @@ impl Health {
     /// What moves with every change.
     pub(crate) fn seen(&self) -> u64 {
         self.changes.get()
+    }
+
+    /// The lowest height whose block is kept.
+    pub(crate) fn blocks_from(&self) -> u64 {
+        (self.floor)()
     }
 
     /// What is shown.
@@ -201,6 +207,10 @@ where
             blocks: store.blocks.missing().clone(),
             certificates: store.certificates.missing().clone(),
             changes: store.changes.clone(),
+            floor: {
+                let blocks = store.blocks.clone();
+                Arc::new(move || blocks.floor())
+            },
         };
         let gauges = Gauges {
             missing: context.gauge("missing", "blocks and certificates that are missing and asked for"),

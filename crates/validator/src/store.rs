@@ -5,8 +5,8 @@
 //! replays from there. A checkpoint that a crash cut short fails its checksum and is passed over.
 
 use crate::blobs::numbers;
-use commonware_runtime::{Blob as _, Error, ReadOptions, Storage, WriteOptions};
-use ledger::{ChainId, Hash, Height, State, Timestamp};
+use commonware_runtime::{Blob, Error, ReadOptions, Storage, WriteOptions};
+use ledger::{ChainId, Decode as _, DecodeError, Hash, Height, Rebuild, State, StateError, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tracing::warn;
 
@@ -14,6 +14,8 @@ const MAGIC: [u8; 8] = *b"uscheck1";
 const HEADER: usize = 8 + 8 + 8 + 32 + 32 + 8 + 32;
 /// Bytes written at once, so that a large checkpoint does not hold up everything else.
 const CHUNK: usize = 1 << 20;
+/// No entry comes near.
+const ENTRY_BYTES_MAX: usize = 4 << 20;
 
 /// Why a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -65,28 +67,25 @@ impl Checkpoints {
     /// # Errors
     /// When the storage fails; an incomplete checkpoint may be left, which no start will use.
     pub async fn write<E: Storage>(&self, storage: &E, state: &State) -> Result<(), CheckpointError> {
-        let name = state.height().0.to_be_bytes();
-        let (blob, _) = storage.open(&self.partition, &name).await?;
-        blob.resize(0).await?;
-        let mut offset = HEADER as u64;
-        let mut hasher = Sha256::new();
-        let mut chunk = Vec::with_capacity(CHUNK);
-        let mut entries = state.entries().peekable();
-        while let Some((key, value)) = entries.next() {
-            ledger::codec::write_bytes(key, &mut chunk);
-            ledger::codec::write_bytes(value, &mut chunk);
-            if chunk.len() >= CHUNK || entries.peek().is_none() {
-                hasher.update(&chunk);
-                let length = chunk.len() as u64;
-                blob.write_at(offset, std::mem::take(&mut chunk), WriteOptions::default()).await?;
-                offset += length;
-            }
+        let mut writing = self.begin(storage, state.height()).await?;
+        for (key, value) in state.entries() {
+            writing.push(key, value).await?;
         }
-        let header = header(state, offset - HEADER as u64);
-        hasher.update(&header);
-        blob.write_at(offset, hasher.finalize().to_vec(), WriteOptions::default()).await?;
-        blob.write_at(0, header, WriteOptions::default()).await?;
-        Ok(blob.sync().await?)
+        writing.finish(state).await
+    }
+
+    /// Begins to write the checkpoint at `height`, entry by entry, in place of one that may be there.
+    ///
+    /// # Errors
+    /// When the storage fails.
+    pub(crate) async fn begin<E: Storage>(
+        &self,
+        storage: &E,
+        height: Height,
+    ) -> Result<Writing<E::Blob>, CheckpointError> {
+        let (blob, _) = storage.open(&self.partition, &height.0.to_be_bytes()).await?;
+        blob.resize(0).await?;
+        Ok(Writing { blob, offset: HEADER as u64, hasher: Sha256::new(), chunk: Vec::with_capacity(CHUNK) })
     }
 
     /// Whether the checkpoint at `height` has the bytes that were written.
@@ -94,13 +93,12 @@ impl Checkpoints {
     /// # Errors
     /// When it has not, or the storage fails.
     pub(crate) async fn check<E: Storage>(&self, storage: &E, height: Height) -> Result<(), CheckpointError> {
-        check(&self.bytes(storage, height).await?, height)
-    }
-
-    async fn bytes<E: Storage>(&self, storage: &E, height: Height) -> Result<Vec<u8>, CheckpointError> {
         let (blob, length) = storage.open(&self.partition, &height.0.to_be_bytes()).await?;
-        let length = usize::try_from(length).map_err(|_| damaged("longer than memory"))?;
-        Ok(blob.read_at(0, length, ReadOptions::default()).await?.coalesce().as_ref().to_vec())
+        let mut reading = Reading::begin(blob, length, height).await?;
+        while reading.next_chunk().await? {
+            reading.chunk.clear();
+        }
+        reading.finish().await.map(drop)
     }
 
     /// Reads the checkpoint at `height` and checks that it is whole and has the root it claims.
@@ -113,18 +111,30 @@ impl Checkpoints {
         chain: &ChainId,
         height: Height,
     ) -> Result<State, CheckpointError> {
-        let bytes = self.bytes(storage, height).await?;
-        let Parsed { header, body } = parse(&bytes, height)?;
-        let hash = |at: usize| Hash(header[at..at + 32].try_into().expect("thirty-two bytes"));
-        let mut reader = ledger::Reader::new(body);
-        let mut entries = Vec::new();
-        while reader.remaining() > 0 {
-            let mut field = || reader.bytes("checkpoint field", CHUNK).map_err(|problem| damaged(&problem.to_string()));
-            entries.push((field()?, field()?));
+        let (blob, length) = storage.open(&self.partition, &height.0.to_be_bytes()).await?;
+        let mut reading = Reading::begin(blob, length, height).await?;
+        let mut rebuild = Rebuild::default();
+        let wrong = |problem: StateError| damaged(&problem.to_string());
+        while reading.next_chunk().await? {
+            let mut reader = ledger::Reader::new(&reading.chunk);
+            let mut left = reader.remaining();
+            // The last entry may go on in the next chunk.
+            while let (Ok(key), Ok(value)) = (read_field(&mut reader), read_field(&mut reader)) {
+                rebuild.push(key, value).map_err(wrong)?;
+                left = reader.remaining();
+            }
+            if left > ENTRY_BYTES_MAX {
+                return Err(damaged("holds an entry that is none"));
+            }
+            reading.chunk.drain(..reading.chunk.len() - left);
         }
-        let timestamp = Timestamp(number(header, 88));
-        let state = State::from_entries(chain, height, hash(24), timestamp, entries)
-            .map_err(|problem| damaged(&problem.to_string()))?;
+        if !reading.chunk.is_empty() {
+            return Err(damaged("ends inside an entry"));
+        }
+        let header = reading.finish().await?;
+        let hash = |at: usize| Hash(header[at..at + 32].try_into().expect("thirty-two bytes"));
+        let timestamp = Timestamp(number(&header, 88));
+        let state = rebuild.finish(chain, height, hash(24), timestamp).map_err(wrong)?;
         if state.root() != hash(56) {
             return Err(damaged("does not have the root it claims"));
         }
@@ -141,9 +151,121 @@ impl Checkpoints {
     }
 }
 
+/// A checkpoint that is being written.
+pub(crate) struct Writing<B> {
+    blob: B,
+    offset: u64,
+    hasher: Sha256,
+    chunk: Vec<u8>,
+}
+
+impl<B: Blob> Writing<B> {
+    /// Adds the next entry, in the order of keys.
+    pub(crate) async fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), CheckpointError> {
+        ledger::codec::write_bytes(key, &mut self.chunk);
+        ledger::codec::write_bytes(value, &mut self.chunk);
+        if self.chunk.len() >= CHUNK {
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), CheckpointError> {
+        self.hasher.update(&self.chunk);
+        let length = self.chunk.len() as u64;
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK));
+        self.blob.write_at(self.offset, chunk, WriteOptions::default()).await?;
+        self.offset += length;
+        Ok(())
+    }
+
+    /// All entries are there: they are those of `state`. The header, without which it is no checkpoint, is written last.
+    pub(crate) async fn finish(mut self, state: &State) -> Result<(), CheckpointError> {
+        self.flush().await?;
+        let header = header(state, self.offset - HEADER as u64);
+        self.hasher.update(&header);
+        self.blob.write_at(self.offset, self.hasher.finalize().to_vec(), WriteOptions::default()).await?;
+        self.blob.write_at(0, header, WriteOptions::default()).await?;
+        Ok(self.blob.sync().await?)
+    }
+}
+
+/// A checkpoint that is being read, a chunk at a time.
+struct Reading<B> {
+    blob: B,
+    header: Vec<u8>,
+    hasher: Sha256,
+    at: u64,
+    /// Where the entries end.
+    end: u64,
+    /// What was read and not taken yet.
+    chunk: Vec<u8>,
+}
+
+impl<B: Blob> Reading<B> {
+    async fn begin(blob: B, length: u64, height: Height) -> Result<Self, CheckpointError> {
+        if length < HEADER as u64 {
+            return Err(damaged("shorter than its header"));
+        }
+        let header = blob.read_at(0, HEADER, ReadOptions::default()).await?.coalesce().as_ref().to_vec();
+        let end = check_header(&header, height)?;
+        if length < end.saturating_add(32) {
+            return Err(damaged("shorter than it says"));
+        }
+        Ok(Self { blob, header, hasher: Sha256::new(), at: HEADER as u64, end, chunk: Vec::new() })
+    }
+
+    /// Adds what follows to the chunk; whether there was anything.
+    async fn next_chunk(&mut self) -> Result<bool, CheckpointError> {
+        let length = (self.end - self.at).min(CHUNK as u64) as usize;
+        if length == 0 {
+            return Ok(false);
+        }
+        let bytes = self.blob.read_at(self.at, length, ReadOptions::default()).await?.coalesce();
+        self.hasher.update(bytes.as_ref());
+        self.chunk.extend_from_slice(bytes.as_ref());
+        self.at += length as u64;
+        Ok(true)
+    }
+
+    /// Everything was read: the header, if the checksum fits.
+    async fn finish(self) -> Result<Vec<u8>, CheckpointError> {
+        let sum = self.blob.read_at(self.end, 32, ReadOptions::default()).await?.coalesce();
+        let expected = self.hasher.chain_update(&self.header).finalize();
+        if sum.as_ref() != expected.as_slice() {
+            return Err(damaged("fails its checksum"));
+        }
+        Ok(self.header)
+    }
+}
+
+/// One half of an entry.
+fn read_field<'a>(reader: &mut ledger::Reader<'a>) -> Result<&'a [u8], DecodeError> {
+    let length = u32::read(reader)? as usize;
+    reader.take(length)
+}
+
+/// Where the entries end, as a header says that is one.
+fn check_header(header: &[u8], height: Height) -> Result<u64, CheckpointError> {
+    if header[..8] != MAGIC {
+        return Err(damaged("not a checkpoint of this version"));
+    }
+    if number(header, 8) != height.0 {
+        return Err(damaged("belongs to another height"));
+    }
+    (HEADER as u64).checked_add(number(header, 16)).ok_or_else(|| damaged("longer than any file"))
+}
+
 /// Whether these bytes are the whole checkpoint at `height`.
 pub(crate) fn check(bytes: &[u8], height: Height) -> Result<(), CheckpointError> {
-    parse(bytes, height).map(|_| ())
+    let header = bytes.get(..HEADER).ok_or_else(|| damaged("shorter than its header"))?;
+    let end = usize::try_from(check_header(header, height)?).map_err(|_| damaged("longer than memory"))?;
+    let (before, sum) = bytes.split_at_checked(end).ok_or_else(|| damaged("shorter than it says"))?;
+    let expected = Sha256::new().chain_update(&before[HEADER..]).chain_update(header).finalize();
+    if sum != expected.as_slice() {
+        return Err(damaged("fails its checksum"));
+    }
+    Ok(())
 }
 
 fn damaged(reason: &str) -> CheckpointError {
@@ -152,29 +274,6 @@ fn damaged(reason: &str) -> CheckpointError {
 
 fn number(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
-}
-
-/// A checkpoint that is what was written.
-struct Parsed<'a> {
-    header: &'a [u8],
-    body: &'a [u8],
-}
-
-fn parse(bytes: &[u8], height: Height) -> Result<Parsed<'_>, CheckpointError> {
-    let (header, rest) = bytes.split_at_checked(HEADER).ok_or_else(|| damaged("shorter than its header"))?;
-    if header[..8] != MAGIC {
-        return Err(damaged("not a checkpoint of this version"));
-    }
-    let body_length = usize::try_from(number(header, 16)).map_err(|_| damaged("longer than memory"))?;
-    let (body, check) = rest.split_at_checked(body_length).ok_or_else(|| damaged("shorter than it says"))?;
-    let expected = Sha256::new().chain_update(body).chain_update(header).finalize();
-    if check != expected.as_slice() {
-        return Err(damaged("fails its checksum"));
-    }
-    if number(header, 8) != height.0 {
-        return Err(damaged("belongs to another height"));
-    }
-    Ok(Parsed { header, body })
 }
 
 /// Magic, height, body length, block digest, root, timestamp, genesis hash.

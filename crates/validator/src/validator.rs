@@ -5,6 +5,7 @@
 
 use crate::{
     alone::Alone,
+    archive::Archives,
     blocker::{PolicyBlocker, Witness},
     boundary::Boundary,
     chain::{Application, Block, Deliveries, Digest, Ledger, Observer, Pace},
@@ -21,6 +22,7 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
+    sync::{self, Joiner, Serving, Shelf},
     wire::{GOSSIP_BYTES_MAX, PROBE_BYTES_MAX, PROTOCOL_VERSION, row_bytes_max, said_bytes_max},
     worker::{CanaryLimits, Execute, HUNG_AFTER, Worker},
 };
@@ -63,7 +65,7 @@ use std::{
 use tracing::{info, warn};
 
 /// The channels of the peer-to-peer network, in the order in which [`Network`] holds them.
-pub const CHANNELS: [Channel; 9] = [
+pub const CHANNELS: [Channel; 10] = [
     Channel { id: 0, per_second: 256, burst: 64 },
     Channel { id: 1, per_second: 256, burst: 64 },
     Channel { id: 2, per_second: 128, burst: 32 },
@@ -73,6 +75,7 @@ pub const CHANNELS: [Channel; 9] = [
     Channel { id: 6, per_second: 256, burst: 64 },
     Channel { id: 7, per_second: 128, burst: 32 },
     Channel { id: ORDERS, per_second: 4, burst: 4 },
+    Channel { id: 9, per_second: 64, burst: 16 },
 ];
 
 /// The channel between supervisors and validators. Supervisors have no other.
@@ -202,6 +205,7 @@ pub fn message_bytes_max(validators: usize) -> u32 {
         said_bytes_max(row_bytes_max(validators)),
         PROBE_BYTES_MAX,
         orders::MESSAGE_BYTES_MAX,
+        sync::message_bytes_max(validators),
         // A count before the transactions.
         GOSSIP_BYTES_MAX + 4,
     ])
@@ -250,7 +254,7 @@ where
     });
     let peers = roster.members().iter().map(|member| member.key.clone()).filter(|key| *key != me).collect();
     let boundary = Boundary::new(guard.clone(), peers);
-    let [votes, certificates, resolver, blocks, fetches, rows, gossip, probes, asked] = network.channels;
+    let [votes, certificates, resolver, blocks, fetches, rows, gossip, probes, asked, snapshots] = network.channels;
     let votes = boundary.wrap(context.child("votes"), votes);
     let certificates = boundary.wrap(context.child("certificates"), certificates);
     let resolver = boundary.wrap(context.child("resolver"), resolver);
@@ -258,6 +262,7 @@ where
     let fetches = boundary.wrap(context.child("fetches"), fetches);
     let rows = boundary.pass(context.child("rows"), rows);
     let gossip = boundary.wrap(context.child("gossip"), gossip);
+    let snapshots = boundary.wrap(context.child("snapshots"), snapshots);
     let probes = boundary.pass(context.child("probes"), probes);
 
     // Everything below belongs to one task, so that aborting it is a crash of this validator alone.
@@ -295,6 +300,24 @@ where
         network.provider.clone(),
         fetches,
     );
+    let shelf = Shelf::open(&context, &partition).await;
+    let (serving, questions) = Serving::new(shelf.clone());
+    let asking = sync::start(
+        &context.child("snapshots"),
+        me.clone(),
+        blocker.component("snapshots"),
+        network.provider.clone(),
+        questions,
+        snapshots,
+    );
+    let place = sync::Place {
+        partition: partition.clone(),
+        namespace: namespace.clone(),
+        chain: genesis.chain_id.clone(),
+        schemes: schemes.clone(),
+        archives: Archives { blocks: store.blocks.clone(), certificates: store.certificates.clone() },
+    };
+    let (joiner, reporting) = Joiner::new(context.child("joiner"), place, asking);
     let (finalized, finalizations) = (store.blocks.clone(), store.certificates.clone());
     let (repair, health) = Repair::new(
         context.child("repair"),
@@ -453,6 +476,9 @@ where
     let seal = Seal { key, chain: genesis.chain_id.clone(), roster: roster.clone() };
     let (worker, finished) =
         Worker::new(context.child("worker"), secret.clone(), config.worker.slots, time_max, canaries, execute);
+    // One at a time: whoever wants a state waits for what comes of it.
+    let (orders, ordered) = mpsc::channel(1);
+    let (joined_tx, joined) = mpsc::channel(1);
     let driver = Driver::new(
         context.child("unsplit"),
         Settings {
@@ -461,10 +487,12 @@ where
             chain: genesis.chain_id,
             genesis: genesis_block,
             roster,
+            partition: partition.clone(),
             checkpoints: Checkpoints::new(&partition),
             checkpoint_interval: config.store.checkpoint_interval,
             checkpoints_kept: config.store.checkpoints_kept,
             blocks_kept: config.store.blocks_kept,
+            snapshot_after: config.store.snapshot_after,
             indexed_transactions: config.store.indexed_transactions,
             order_recovery_after: config.health.order_recovery_after,
             slack_floor: i64::from(config.health.slack_floor),
@@ -481,14 +509,20 @@ where
             desk: desk.clone(),
             events: events.clone(),
             store: health,
+            shelf,
+            orders,
+            reporting,
             snapshot: snapshot_tx,
         },
         worker,
         gossip.0,
     );
-    let inputs = Inputs { deliveries: delivered, requests: inbox, gossip: gossip.1, finished };
+    let inputs = Inputs { deliveries: delivered, requests: inbox, gossip: gossip.1, finished, joined };
     let lookout = context.child("lookout").spawn(move |_| lookout.run(rows.1, probes.1));
     let desk = context.child("orders").spawn(move |clock| desk.run(clock, seal, asked));
+    let serving = context.child("serving").spawn(move |context| serving.run(context));
+    // It computes for as long as a large state takes: nothing else is to wait for it.
+    let joiner = context.child("joiner").dedicated().spawn(move |_| joiner.run(ordered, joined_tx));
     let repair = context.child("repair").spawn(move |_| repair.run());
     let handle = context.spawn(move |_| async move {
         let ended = |part: &str| Err(format!("the {part} ended"));
@@ -498,6 +532,8 @@ where
             problem = repair => Err(problem.unwrap_or_else(|problem| format!("the repair of the store ended: {problem}"))),
             _ = lookout => ended("lookout"),
             _ = desk => ended("orders' desk"),
+            _ = serving => ended("serving of snapshots"),
+            _ = joiner => ended("fetching of snapshots"),
             result = engines => result.unwrap_or_else(|problem| Err(problem.to_string())),
             _ = marshal => ended("block store"),
             _ = broadcast => ended("block broadcast"),

@@ -2,18 +2,19 @@
 
 use crate::world::World;
 use api::{
-    AccountView, Affliction, AilmentView, BalanceView, BlockView, CauseView, CertifiedView, ChangeView, Content, Cut,
-    CutRequest, Cuts, DamageView, Departing, Duty, EpisodeView, Event, EventKind, Finality, Healed, Illness, LinkView,
-    LoadView, MatrixView, Missed, Missing, NetworkState, NodeRow, NodeView, Nodes, PartitionsView, Problem,
-    ProposalView, RecoveryView, Releases, RepairView, SideView, Snapshot, Standing, Status, StoreStatus, Submission,
-    Submitted, SubmittedTask, SuspicionView, TaskCounts, TaskResult, TaskState, TaskSubmissions, TaskView, Tasks,
-    TasksProblem, TransactionState, TransactionStatus, TransactionView, ValidatorsView, Why,
+    AccountView, Affliction, AilmentView, BalanceView, BlockView, CauseView, CertifiedView, ChangeView, Content,
+    Course, Cut, CutRequest, Cuts, DamageView, Departing, Duty, EpisodeView, Event, EventKind, Finality, Healed,
+    Illness, LinkView, LoadView, MatrixView, Missed, Missing, NetworkState, NodeRow, NodeView, Nodes, PartitionsView,
+    Problem, ProposalView, RecoveryView, Releases, RepairView, SideView, Snapshot, SnapshotView, Standing, Status,
+    StoreStatus, Submission, Submitted, SubmittedTask, SuspicionView, SyncView, TaskCounts, TaskResult, TaskState,
+    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState, TransactionStatus, TransactionView,
+    ValidatorsView, Why,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every address there is, with what may be done there.
-const ADDRESSES: [(&str, &[&str]); 30] = [
+const ADDRESSES: [(&str, &[&str]); 31] = [
     ("/api/v1/accounts/{id}", &["get"]),
     ("/api/v1/balance", &["get"]),
     ("/api/v1/blocks/{at}", &["get"]),
@@ -40,6 +41,7 @@ const ADDRESSES: [(&str, &[&str]); 30] = [
     ("/api/v1/undrain", &["post"]),
     ("/api/v1/validators", &["get"]),
     ("/api/v1/why", &["get"]),
+    ("/api/v1/sync", &["get"]),
     ("/healthz", &["get"]),
     ("/livez", &["get"]),
     ("/metrics", &["get"]),
@@ -270,7 +272,14 @@ fn full_snapshot() -> Snapshot {
         ..NodeRow::default()
     };
     let store = StoreStatus { out_of_reach: Some(1), scrubbed_ms: Some(1), ..StoreStatus::default() };
-    let status = Status { last_signed_ms_ago: Some(1), slack: -1, store, ..Status::default() };
+    let sync = SyncView {
+        left_ms: Some(1),
+        offers: Some(1),
+        snapshot: Some(SnapshotView::default()),
+        failed: Some(text()),
+        ..SyncView::default()
+    };
+    let status = Status { last_signed_ms_ago: Some(1), slack: -1, store, sync, ..Status::default() };
     Snapshot { status, nodes: vec![node], why, not_ready: Some(text()), ..Snapshot::default() }
 }
 
@@ -298,6 +307,8 @@ fn every_kind() -> Vec<EventKind> {
         },
         EventKind::StoreRepaired { part: text(), from: 1, to: 2, count: 2 },
         EventKind::StoreOutOfReach { height: 1 },
+        EventKind::SyncChanged { course: Course::Blocks, height: 1, target: 2, why: text() },
+        EventKind::SnapshotTaken { height: 1, bytes: 1, pieces: 1, took_ms: 1 },
         EventKind::RecoveryWanted { node: text(), reason: text() },
         EventKind::NodeAiling { node: text(), ailments: vec![AilmentView::default()] },
         EventKind::StandingChanged {

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     block::Block,
     genesis::{Certified, Genesis, GenesisValidator, TaskLimits},
-    state::{BlockError, State},
+    state::{BlockError, ProofError, State, proven_voters},
     transaction::{Kind, SecretKey, Transaction},
     types::{Hash, Nonce, PublicKey, Signature},
     verdicts::{Evidence, Reason},
@@ -327,6 +327,25 @@ fn entries_that_could_not_have_become_are_refused() {
     assert!(restore(entries[at].1.clone()).is_ok());
 }
 
+#[test]
+fn a_proof_of_who_votes_fits_its_root_only_and_no_byte_of_it_can_change() {
+    let mut chain = Chain::new(5, 1, limits());
+    chain.pass(vec![chain.leave(2)]);
+    let (state, epoch) = (&chain.state, chain.state.epoch());
+    let (proof, root) = (state.prove_voters(), state.root());
+    let prove = |proof: &[u8], root| proven_voters(proof, root, state.height(), epoch);
+    assert_eq!(prove(&proof, root), Ok(state.voters_of(epoch)));
+    assert!(matches!(prove(&proof, Hash::ZERO), Err(ProofError::Root { .. })));
+    for at in 0..proof.len() {
+        let mut bad = proof.clone();
+        bad[at] ^= 1;
+        assert!(prove(&bad, root).is_err(), "byte {at}");
+    }
+    // The right root, and nothing below it.
+    let stub = [&[2], root.0.as_slice()].concat();
+    assert_eq!(prove(&stub, root), Err(ProofError::Incomplete));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -360,6 +379,11 @@ proptest! {
             prop_assert!(after.contains(&0), "f liars removed one that answers");
             if unresponsive == 0 {
                 prop_assert!(after.len() >= quorum(after.len()));
+            }
+            let state = &chain.state;
+            for epoch in [state.epoch(), state.epoch().after(), state.epoch().after().after()] {
+                let proven = proven_voters(&state.prove_voters(), state.root(), state.height(), epoch);
+                prop_assert_eq!(proven, Ok(state.voters_of(epoch)));
             }
             let restored = chain.restored();
             prop_assert_eq!(restored.voters(), chain.state.voters());

@@ -37,6 +37,8 @@ impl Health {
             | EventKind::StoreDamaged { .. }
             | EventKind::StoreRepaired { .. }
             | EventKind::StoreOutOfReach { .. }
+            | EventKind::SyncChanged { .. }
+            | EventKind::SnapshotTaken { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::Finalized { .. }
             | EventKind::FinalityChanged { .. }

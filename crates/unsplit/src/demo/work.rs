@@ -145,6 +145,8 @@ impl Work {
             | EventKind::StoreDamaged { .. }
             | EventKind::StoreRepaired { .. }
             | EventKind::StoreOutOfReach { .. }
+            | EventKind::SyncChanged { .. }
+            | EventKind::SnapshotTaken { .. }
             | EventKind::StandingChanged { .. }
             | EventKind::SetDecided { .. }
             | EventKind::EpochBegan { .. }

@@ -177,3 +177,29 @@ fn a_disk_that_runs_full_ends_a_validator_and_nothing_final_is_lost() {
     assert_eq!(solo.node().digest(height), digest, "what was final is final");
     solo.node().wait_for_blocks(2);
 }
+
+#[test]
+fn a_disk_that_turns_read_only_ends_a_validator_and_nothing_final_is_lost() {
+    let mut world = World::shared("read-only");
+    if world.real_disk(200).is_none() {
+        return;
+    }
+    let (height, digest) = {
+        let solo = Solo::write(&world, "disk/net", "unsplit-test");
+        let mut process = solo.start();
+        let height = solo.node().wait_for_blocks(3);
+        let digest = solo.node().digest(height);
+        world.fail_disk();
+        let code = until(crate::network::SOON, "it ends", || process.wait(std::time::Duration::from_millis(50)));
+        assert_eq!(code.code(), Some(5), "{}", process.err());
+        for words in ["is read-only", "mend it", "nothing was signed that it would not remember"] {
+            assert!(process.err().contains(words), "{words:?} is not in: {}", process.err());
+        }
+        (height, digest)
+    };
+    world.mend_disk();
+    let solo = Solo::at(&world, "disk/net");
+    let _process = solo.start();
+    assert_eq!(solo.node().digest(height), digest, "what was final is final");
+    solo.node().wait_for_blocks(2);
+}

@@ -32,6 +32,7 @@ mod moves;
 mod network;
 mod processes;
 mod sets;
+mod snapshots;
 mod store;
 mod strangers;
 mod supervise;

@@ -213,6 +213,11 @@ impl<'a> Solo<'a> {
         Self { world, dir }
     }
 
+    /// Its files are there already.
+    pub(crate) fn at(world: &'a World, folder: &str) -> Self {
+        Self { world, dir: world.path(folder) }
+    }
+
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.join("solo").join(name)
     }

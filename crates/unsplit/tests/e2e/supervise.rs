@@ -458,26 +458,3 @@ fn a_validator_whose_disk_runs_full_is_started_again_when_there_is_room_and_that
     assert_eq!(changes(&process, "attempt_began"), Vec::<Value>::new());
     assert_eq!(changes(&process, "no_room").len(), 1, "told once");
 }
-
-#[test]
-fn a_validator_whose_disk_turns_read_only_ends_and_is_started_again_when_that_is_mended() {
-    let mut world = World::shared("read-only");
-    let Some(_) = world.real_disk(200) else { return };
-    let solo = Solo::write(&world, "disk/net", "unsplit-test");
-    let (line, node) = (solo.line("").replacen("node start", "supervise -o json", 1), solo.node());
-    let process = world.spawn(&line);
-    wait_for(&process, "well", 1);
-    let height = node.wait_for_blocks(3);
-    let digest = node.digest(height);
-
-    world.fail_disk();
-    let told = wait_for(&process, "no_room", 1);
-    assert!(told[0]["reason"].as_str().is_some_and(|reason| reason.contains("is read-only")), "{told:?}");
-    assert!(node.height().is_none(), "it has ended, and signs nothing");
-
-    world.mend_disk();
-    wait_for(&process, "started", 2);
-    assert_eq!(node.block(height)["digest"].as_str(), digest.as_deref(), "what was final is final");
-    node.wait_for_blocks(2);
-    assert_eq!(changes(&process, "attempt_began"), Vec::<Value>::new());
-}

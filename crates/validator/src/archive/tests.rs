@@ -179,6 +179,45 @@ fn sections_below_the_floor_go_and_are_not_missed() {
 }
 
 #[test]
+fn what_is_below_the_floor_is_not_given_any_more_though_its_file_stays_for_what_is_above() {
+    deterministic::Runner::default().start(|context| async move {
+        let block = &chain(1)[0];
+        let (archive, _) = open(&context, 0).await;
+        for height in [1, 5, 6] {
+            archive.insert(height, block.digest().0, block).await.expect("a simulated disk");
+        }
+        archive.begin_at(6).await.expect("a simulated disk");
+        let held = |archive: &Held| [1, 5, 6].map(|height| archive.holds(height));
+        assert_eq!(held(&archive), [false, false, true]);
+        archive.insert(5, block.digest().0, block).await.expect("a simulated disk");
+        assert_eq!(held(&archive), [false, false, true]);
+        drop(archive);
+        let (archive, found) = open(&context, 6).await;
+        assert_eq!((held(&archive), archive.floor()), ([false, false, true], 6));
+        assert!(archive.expect(&found, 6, true).is_none());
+    });
+}
+
+#[test]
+fn an_archive_that_begins_far_above_all_it_held_still_knows_where() {
+    deterministic::Runner::default().start(|context| async move {
+        let block = &chain(1)[0];
+        for is_empty in [true, false] {
+            let (archive, _) = open(&context, 0).await;
+            if !is_empty {
+                archive.insert(1, block.digest().0, block).await.expect("a simulated disk");
+            }
+            let floor = if is_empty { 3 * ITEMS + 7 } else { 5 * ITEMS };
+            archive.begin_at(floor).await.expect("a simulated disk");
+            drop(archive);
+            let (archive, found) = open(&context, floor).await;
+            assert_eq!((archive.floor(), archive.holds(1)), (floor, false));
+            assert!(archive.expect(&found, floor - 1, true).is_none());
+        }
+    });
+}
+
+#[test]
 fn absent_heights_are_those_in_no_range() {
     let mut ranges = RMap::new();
     [3, 4, 8].into_iter().for_each(|height| ranges.insert(height));

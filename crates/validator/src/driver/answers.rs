@@ -274,6 +274,7 @@ where
             uptime_ms: elapsed(self.started),
             last_signed_ms_ago: self.parts.guard.last_signed().map(elapsed),
             store: self.parts.store.status(),
+            sync: self.show_sync(),
             why: why.sentence.clone(),
         }
     }

@@ -48,10 +48,10 @@ const DIAL_EVERY_MIN: Duration = Duration::from_millis(10);
 type Handshake = Cups<Sake<PrivateKey>, ChaCha20Poly1305>;
 
 /// The network, before channels are registered, and who decides about its peers.
-pub(super) type Opened = (lookup::Network<Steady, Handshake>, lookup::Oracle<PublicKey>);
+pub(crate) type Opened = (lookup::Network<Steady, Handshake>, lookup::Oracle<PublicKey>);
 
 /// Opens the network for the holder of `key`, who listens at `listen`.
-pub(super) fn open(
+pub(crate) fn open(
     context: &Steady,
     key: PrivateKey,
     listen: SocketAddr,

@@ -12,7 +12,7 @@ use crate::{
     chain::Block,
     guard,
     integrity::{BLOCKS, CERTIFICATES, PAGE, is_page_whole, is_sealed, page_content},
-    note, store,
+    note, store, sync,
     validator::chain_identity,
 };
 use commonware_codec::Decode as _;
@@ -83,8 +83,12 @@ pub fn verify(dir: &Path) -> Result<StoreReport, StartError> {
     let folder = Folder::look(dir)?;
     let storage = folder.storage();
     let failed = |problem: io::Error| StartError::Failed(format!("{}: {problem}", storage.display()));
-    let mut store =
-        Reader { chain: chain_identity(&folder.namespace()?), parts: BTreeMap::new(), digests: BTreeMap::new() };
+    let mut store = Reader {
+        chain: chain_identity(&folder.namespace()?),
+        parts: BTreeMap::new(),
+        digests: BTreeMap::new(),
+        floors: BTreeMap::new(),
+    };
     let mut quarantined = 0;
     for (partition, name, path) in headers::files(&storage).map_err(failed)? {
         if partition == "quarantine" {
@@ -106,6 +110,8 @@ struct Reader {
     parts: BTreeMap<String, PartReport>,
     /// What the records of an archive say, by height: which digest, and for blocks which parent.
     digests: BTreeMap<&'static str, Digests>,
+    /// Where archives begin.
+    floors: BTreeMap<&'static str, u64>,
 }
 
 type Digests = BTreeMap<u64, ([u8; 32], Option<[u8; 32]>)>;
@@ -146,6 +152,7 @@ fn part_of(partition: &str) -> &'static str {
         "guard-a" | "guard-b" => "guard",
         "marshal-application-metadata" => "progress",
         "epochs" | "journals" => "epochs",
+        "changes" => "changes",
         _ if partition.starts_with("votes-") => "votes",
         _ if partition.starts_with("marshal-cache-") => "caches",
         _ => "unknown",
@@ -185,6 +192,13 @@ impl Reader {
             "epochs" => {
                 if !note::is_whole(&content.bytes()?) {
                     part.complain(format!("{partition}/{name} fails its checksum; there is another copy"));
+                }
+                Ok(())
+            }
+            "changes" => {
+                let epoch = u64::from_str_radix(name, 16).unwrap_or(u64::MAX);
+                if !sync::is_change_whole(epoch, &content.bytes()?) {
+                    part.complain(format!("{partition}/{name} fails its checksum; the other validators keep it too"));
                 }
                 Ok(())
             }
@@ -229,6 +243,8 @@ impl Reader {
             let (from, to) = (wound.from, wound.to);
             part.complain(format!("{archive}/{name}: bytes {from} to {to} ({height}) fail their checksum ({kind})"));
         }
+        let floor = self.floors.entry(archive).or_default();
+        *floor = scan.floor.max(*floor);
         let held = self.digests.entry(archive).or_default();
         for value in scan.values {
             let mut parent = None;
@@ -250,8 +266,13 @@ impl Reader {
 
     /// Whether what is held is one chain without holes.
     fn walk(&mut self) {
-        let blocks = self.digests.remove(BLOCKS).unwrap_or_default();
-        let certificates = self.digests.remove(CERTIFICATES).unwrap_or_default();
+        // What is below where an archive begins is not missed, and may still be in a file.
+        let floor = |archive| self.floors.get(archive).copied().unwrap_or(0);
+        let floors = [floor(BLOCKS), floor(CERTIFICATES)];
+        let [mut blocks, mut certificates] =
+            [BLOCKS, CERTIFICATES].map(|archive| self.digests.remove(archive).unwrap_or_default());
+        blocks.retain(|height, _| *height >= floors[0]);
+        certificates.retain(|height, _| *height >= floors[1]);
         if let Some(part) = self.parts.get_mut(BLOCKS) {
             part.heights = span(&blocks);
             let mut below: Option<(u64, [u8; 32])> = None;
