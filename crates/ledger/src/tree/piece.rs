@@ -253,7 +253,7 @@ pub struct Piece<'a> {
 #[derive(Debug)]
 enum Part<'a> {
     Leaf { key: &'a [u8], value: &'a [u8] },
-    Branch { bit: u16, children: Box<[Part<'a>; 2]> },
+    Branch { bit: u16, children: Box<[Self; 2]> },
     Stub(Hash),
 }
 
@@ -423,7 +423,9 @@ mod tests {
     }
 
     /// Fetches all pieces, each checked by its hash, and gives the entries in order, and how many pieces there were.
-    fn fetch(tree: &Tree) -> (Vec<(Vec<u8>, Vec<u8>)>, usize) {
+    type Leaves = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn fetch(tree: &Tree) -> (Leaves, usize) {
         let (mut entries, mut pieces) = (Vec::new(), 0);
         let mut ahead = vec![(Path::root(), tree.root())];
         while let Some((path, hash)) = ahead.pop() {
