@@ -129,9 +129,11 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 20] = [
+    pub const NAMES: [&str; 22] = [
         "finalized",
         "finality_changed",
+        "state_changed",
+        "slack_changed",
         "node_heard",
         "node_silent",
         "duty_changed",
@@ -157,6 +159,8 @@ impl EventKind {
         match self {
             Self::Finalized { .. } => "finalized",
             Self::FinalityChanged { .. } => "finality_changed",
+            Self::StateChanged { .. } => "state_changed",
+            Self::SlackChanged { .. } => "slack_changed",
             Self::NodeHeard { .. } => "node_heard",
             Self::NodeSilent { .. } => "node_silent",
             Self::DutyChanged { .. } => "duty_changed",
@@ -182,7 +186,7 @@ impl EventKind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Duty, Finality, Standing, TaskState};
+    use crate::{Duty, Finality, NetworkState, Standing, TaskState};
     use futures::FutureExt as _;
 
     fn log(capacity: usize, events: u64) -> EventLog {
@@ -261,6 +265,8 @@ mod tests {
         let kinds = [
             EventKind::Finalized { height: 1, digest: text(), transactions: 0 },
             EventKind::FinalityChanged { finality: Finality::Live, why: text() },
+            EventKind::StateChanged { state: NetworkState::Partitioned, why: text() },
+            EventKind::SlackChanged { slack: 0, floor: 0, alarm: true, why: text() },
             EventKind::NodeHeard { node: text() },
             EventKind::NodeSilent { node: text() },
             EventKind::DutyChanged { duty: Duty::Voting, reason: text() },

@@ -28,6 +28,21 @@ pub enum Finality {
     Halted,
 }
 
+/// What state the network is in, as one validator sees it. The gravest that holds is told.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NetworkState {
+    /// Nothing of the below.
+    #[default]
+    Normal,
+    /// Somebody catches up, observes or is on trial, or a cut has just healed.
+    Recovering,
+    /// Not all that are there hear each other, or several fell silent together.
+    Partitioned,
+    /// Somebody was proved to have lied within the last ten minutes.
+    UnderAttack,
+}
+
 /// What this validator does about votes.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +69,9 @@ pub struct Status {
     pub version: String,
     /// Whether blocks become final now.
     pub finality: Finality,
+    /// What state the network is in.
+    #[serde(default)]
+    pub state: NetworkState,
     /// Whether this validator signs votes.
     pub duty: Duty,
     /// Height of the newest finalized and applied block.
@@ -72,6 +90,12 @@ pub struct Status {
     pub state_root: String,
     /// Timestamp of the newest applied block, milliseconds since the Unix epoch.
     pub block_time_ms: u64,
+    /// How old the state is: milliseconds since then.
+    #[serde(default)]
+    pub age_ms: u64,
+    /// Whether the state is not to be taken for the present one: finality is halted, or this validator is behind.
+    #[serde(default)]
+    pub stale: bool,
     /// Number of validators.
     pub validators: usize,
     /// Validators needed for finality: n - f.
@@ -80,8 +104,12 @@ pub struct Status {
     pub faults_tolerated: usize,
     /// Voting validators this one hears, itself included.
     pub reachable: usize,
-    /// `reachable - quorum`: how many more may fail; negative when halted.
+    /// How many more of those that vote and all hear each other may fail before finality halts; negative when they are too
+    /// few already.
     pub slack: i64,
+    /// At so little slack the alarm goes off.
+    #[serde(default)]
+    pub slack_floor: i64,
     /// Transactions waiting in the mempool.
     pub mempool_transactions: usize,
     /// Bytes of transactions waiting in the mempool.
@@ -144,12 +172,32 @@ pub struct Why {
     pub halted_since_ms: Option<u64>,
     /// Validators needed for finality.
     pub quorum: usize,
-    /// Voting validators heard, this one included.
+    /// Voting validators heard or known of, this one included.
     pub reachable: Vec<String>,
+    /// The most of these that all hear each other.
+    #[serde(default)]
+    pub mutual: Vec<String>,
+    /// Whether there are none more, or only none were found.
+    #[serde(default)]
+    pub mutual_is_largest: bool,
     /// Validators not heard, with since when.
     pub missing: Vec<Missing>,
     /// Validators heard that sign nothing.
     pub observers: Vec<String>,
+    /// What is not as it should be, the gravest first.
+    #[serde(default)]
+    pub causes: Vec<CauseView>,
+}
+
+/// Something that is not as it should be.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
+pub struct CauseView {
+    /// `unheard`, `split`, `bridge`, `cut`, `one_way`, `unknown`, `observing`, `consensus`, `executor`, `disk` or `clock`.
+    pub kind: String,
+    /// The validators it speaks of.
+    pub nodes: Vec<String>,
+    /// In words.
+    pub text: String,
 }
 
 /// A validator that is not heard.
@@ -174,6 +222,9 @@ pub struct Snapshot {
     pub nodes: Vec<NodeRow>,
     /// The explanation.
     pub why: Why,
+    /// Who can talk to whom, without what was before.
+    #[serde(default)]
+    pub partitions: PartitionsView,
     /// Whether this validator does its duty now, so that it may be counted on: `/readyz`.
     #[serde(default)]
     pub ready: bool,
@@ -207,6 +258,12 @@ pub struct BlockView {
     pub bytes: usize,
     /// Its transactions in order.
     pub transactions: Vec<TransactionView>,
+    /// Whether what this validator knows is not to be taken for the present: finality is halted, or it is behind.
+    #[serde(default)]
+    pub stale: bool,
+    /// How old the newest block is that this validator has applied, in milliseconds.
+    #[serde(default)]
+    pub age_ms: u64,
 }
 
 /// A transaction inside a finalized block.
@@ -262,6 +319,9 @@ pub struct TransactionStatus {
     pub state: TransactionState,
     /// The block that holds it, when finalized.
     pub height: Option<u64>,
+    /// Why it stays pending for now: finality is halted. Absent while blocks become final, and once it is final.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
 }
 
 /// `GET /api/v1/accounts/{id}`. An account never used has balance 0 and nonce 0.
@@ -277,6 +337,12 @@ pub struct AccountView {
     pub nonce: u64,
     /// The height this was read at.
     pub height: u64,
+    /// Whether it is not to be taken for the present state: finality is halted, or this validator is behind.
+    #[serde(default)]
+    pub stale: bool,
+    /// How old the state is that this was read from, in milliseconds.
+    #[serde(default)]
+    pub age_ms: u64,
 }
 
 /// One thing that happened, `GET /api/v1/events` (server-sent events; `id:` is `offset`).
@@ -308,6 +374,24 @@ pub enum EventKind {
     FinalityChanged {
         /// The new state.
         finality: Finality,
+        /// The sentence of `why`.
+        why: String,
+    },
+    /// The network is in another state.
+    StateChanged {
+        /// The new one.
+        state: NetworkState,
+        /// The sentence of `why`.
+        why: String,
+    },
+    /// How many more failures finality survives is another number, which is at or below the alarm, or was.
+    SlackChanged {
+        /// How many; negative when a quorum does not hear each other.
+        slack: i64,
+        /// From so little on it is an alarm.
+        floor: i64,
+        /// Whether it is one.
+        alarm: bool,
         /// The sentence of `why`.
         why: String,
     },

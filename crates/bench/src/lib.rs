@@ -6,6 +6,7 @@
 //! - `predict`: can failures be foreseen from slow signals?
 //! - `assign`: tasks to the least loaded worker
 //! - `redistribute`: tasks of failed workers to others
+//! - `partition`: who can talk to whom, among very many
 //! - `report`: what a benchmark says, for people and for programs
 //! - `crash`: how soon everybody knows of a crash, and how often it is not true
 //! - `stall`: whether a pause is taken for a crash
@@ -21,6 +22,7 @@ pub mod assign;
 pub mod crash;
 pub mod mem;
 pub mod network;
+pub mod partition;
 pub mod predict;
 pub mod qos;
 pub mod random;
@@ -50,6 +52,8 @@ pub enum Verb {
     Assign(assign::Options),
     /// Time to give the tasks of failed workers to others.
     Redistribute(redistribute::Options),
+    /// Time to see who can talk to whom: sides, bridges and the largest mutual set.
+    Partition(partition::Options),
 }
 
 /// Why a benchmark could not run: bad options or files, with what, where and how to mend it.
@@ -76,5 +80,6 @@ pub fn run(verb: &Verb) -> Result<Report, Failure> {
         Verb::Predict(options) => predict::run(options),
         Verb::Assign(options) => assign::run(options),
         Verb::Redistribute(options) => redistribute::run(options),
+        Verb::Partition(options) => partition::run(options),
     }
 }

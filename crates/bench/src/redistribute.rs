@@ -198,7 +198,7 @@ impl Start {
 }
 
 /// What this thread has used of a processor.
-fn used() -> Duration {
+pub(crate) fn used() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -9,12 +9,14 @@
 //! - `risk`: who is likely to fail soon? advice only
 //! - `watchers`: who watches whom, where not everybody can hear everybody
 //! - `partition`: who can talk to whom, and what does that leave of the network?
+//! - `network`: what state is the network in?
 //! - `recovery`: when is it worth bringing a node back, and how far is it?
 //! - `why`: one explanation of the present state, for every surface
 
 #![forbid(unsafe_code)]
 
 pub mod health;
+pub mod network;
 pub mod partition;
 pub mod recovery;
 pub mod risk;

@@ -21,6 +21,7 @@ mod structure;
 mod words;
 
 pub use repair::Repair;
+pub use structure::Links;
 pub use words::Names;
 
 use ledger::quorum;
@@ -115,8 +116,23 @@ impl Reach {
         self.link(a, b) == Link::Usable
     }
 
+    /// The largest set of these that all hear each other.
+    pub fn mutual(&self, among: &[usize]) -> Mutual {
+        cliques::largest(self, among)
+    }
+
+    /// What would let `needed` of these hear each other; whoever is not among them may come back instead.
+    pub fn repair(&self, among: &[usize], needed: usize) -> Repair {
+        repair::cheapest(self, among, needed)
+    }
+
+    /// These by usable links between them, each side in ascending order.
+    pub fn sides(&self, among: &[usize]) -> Vec<Vec<usize>> {
+        structure::sides(self, among)
+    }
+
     /// Whether anything that `who` says is known. Who is alone has nobody to speak of.
-    fn has_spoken(&self, who: usize) -> bool {
+    pub fn has_spoken(&self, who: usize) -> bool {
         self.validators == 1 || (0..self.validators).any(|about| self.word(who, about) != Word::Unknown)
     }
 

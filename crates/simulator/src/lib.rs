@@ -11,6 +11,7 @@
 //! - `machine`: does a node run, what time does its clock show, and at which operation does it fail?
 //! - `rot`: what rots on a disk, and where?
 //! - `links`: who reaches whom?
+//! - `cuts`: does every node name the cuts that there are, and none that there is not?
 //! - `load`: clients that want their transfers to become final and their tasks to be done
 //! - `orders`: what do clients order?
 //! - `work`: how long does a task take, and what comes out of it?
@@ -31,6 +32,7 @@
 mod ballots;
 mod book;
 mod chain;
+mod cuts;
 mod electorate;
 mod links;
 mod load;

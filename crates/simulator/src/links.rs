@@ -80,6 +80,11 @@ impl Topology {
         Some(link)
     }
 
+    /// Whether nothing is lost or late beyond what the scenario's links do by themselves.
+    pub(crate) fn is_clear(&self) -> bool {
+        !self.faults.values().any(|fault| matches!(fault, Fault::Loss { .. } | Fault::Delay { .. }))
+    }
+
     /// Whether no group of these voters that could hear each other, even by detours and in one direction, has `quorum`.
     pub(crate) fn without_quorum(&self, voters: &[usize], quorum: usize) -> bool {
         let mut left = voters.to_vec();

@@ -28,6 +28,8 @@ pub enum Checker {
     Halts,
     /// Nodes say that finality is halted while it is, and what would mend it.
     SaysWhy,
+    /// Every node names the cuts that there are, and none that there is not, a second after the rows can show it.
+    CutNamed,
     /// A node whose vote guard was lost observes, and votes again in the end.
     VotesAgain,
     /// Every task on the chain is in the state or was finished long ago; it is completed at most once, with the true
@@ -109,6 +111,10 @@ pub struct Report {
     pub converged_s: Option<f64>,
     /// Seconds between the healing and all tasks being finished.
     pub tasks_finished_s: Option<f64>,
+    /// The longest that any node took to name a cut, in seconds from the cut on; only where that is expected.
+    pub named_s: Option<f64>,
+    /// How often a node named a cut.
+    pub named: u64,
     /// The longest time between two new blocks.
     pub gap_s: f64,
     /// Votes seen on the wire, alone and in certificates.

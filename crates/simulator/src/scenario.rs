@@ -12,13 +12,25 @@ use serde::{Deserialize, Deserializer, de};
 use std::time::Duration;
 
 /// The scenarios that come with this program.
-const FILES: [&str; 40] = [
+const FILES: &[&str] = &[
     include_str!("../../../scenarios/four-nodes.toml"),
     include_str!("../../../scenarios/crash-f.toml"),
     include_str!("../../../scenarios/crash-beyond-f.toml"),
     include_str!("../../../scenarios/split-with-quorum.toml"),
     include_str!("../../../scenarios/split-without-quorum.toml"),
     include_str!("../../../scenarios/one-way.toml"),
+    include_str!("../../../scenarios/bridge.toml"),
+    include_str!("../../../scenarios/ring.toml"),
+    include_str!("../../../scenarios/overlapping-majorities.toml"),
+    include_str!("../../../scenarios/split-four-three.toml"),
+    include_str!("../../../scenarios/one-way-forever.toml"),
+    include_str!("../../../scenarios/loss.toml"),
+    include_str!("../../../scenarios/latency.toml"),
+    include_str!("../../../scenarios/gray.toml"),
+    include_str!("../../../scenarios/leaders-cut-off.toml"),
+    include_str!("../../../scenarios/flapping-link.toml"),
+    include_str!("../../../scenarios/links-one-by-one.toml"),
+    include_str!("../../../scenarios/blackout.toml"),
     include_str!("../../../scenarios/lose-guard.toml"),
     include_str!("../../../scenarios/lose-guards-beyond-f.toml"),
     include_str!("../../../scenarios/lose-journals.toml"),

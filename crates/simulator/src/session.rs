@@ -5,6 +5,7 @@ use crate::{
     ballots::{Ballots, Round},
     book::Book,
     chain::{self, Chain},
+    cuts::{self, Cuts},
     electorate::{Electorate, quorum},
     links::{Link, Topology},
     load::{self, Directory, Load},
@@ -89,12 +90,15 @@ pub(crate) struct Run {
     pub(crate) finished: Option<Duration>,
     pub(crate) tasks: TaskReport,
     pub(crate) falls: Vec<Fall>,
+    pub(crate) cuts: Cuts,
     pub(crate) audit: String,
     steps: VecDeque<Step>,
     topology: Topology,
     workshop: Arc<Mutex<Workshop>>,
     slots: Vec<Slot>,
     halted: Option<Duration>,
+    /// Until when some disk is slow.
+    ill_until: Duration,
 }
 
 /// An instance, up or down.
@@ -149,12 +153,14 @@ impl Run {
             finished: None,
             tasks: TaskReport::default(),
             falls: Vec::new(),
+            cuts: Cuts::default(),
             audit: String::new(),
             steps: world.plan.steps.clone(),
             topology: Topology::new(world.scenario.nodes, world.scenario.links.clone()),
             workshop: Arc::default(),
             slots: vec![slot; world.instances.len()],
             halted: None,
+            ill_until: Duration::ZERO,
             world: Arc::new(world),
         }
     }
@@ -298,6 +304,7 @@ impl<'a> Session<'a> {
             }
             Action::Begin(_, Fault::SlowDisk { nodes, delay, lasts }) => {
                 let affliction = afflict(Illness::SlowDisk, lasts);
+                self.run.ill_until = self.run.ill_until.max(self.run.now + lasts);
                 let affliction = Affliction { delay_ms: milliseconds(delay), ..affliction };
                 self.afflict(&nodes, &affliction);
             }
@@ -659,6 +666,32 @@ impl<'a> Session<'a> {
             self.run.accuse(Checker::NoConflictingVotes, contradiction);
         }
         self.count_voters();
+        if self.run.world.scenario.expects(Checker::CutNamed) {
+            self.look_at_cuts();
+        }
+    }
+
+    /// Holds what every node shows of the network against the links that there are.
+    fn look_at_cuts(&mut self) {
+        let (run, nodes) = (&mut *self.run, &self.nodes);
+        // Twins are in two networks at once. A clock that is off makes what is passed on look old, and a disk that hangs what
+        // is shown.
+        let is_clear = run.world.scenario.twins().is_empty()
+            && run.topology.is_clear()
+            && run.now >= run.ill_until
+            && run.slots.iter().all(|slot| slot.skew == Skew::None);
+        let is_up = |node: usize| nodes[node].as_ref().is_some_and(|running| !running.machine.is_halted());
+        let topology = &run.topology;
+        let hears =
+            is_clear.then(|| cuts::hears(topology.nodes(), is_up, |from, to| topology.link(from, to).is_some()));
+        run.cuts.follow(hears, run.now);
+        let mut wrong = Vec::new();
+        for (node, running) in nodes.iter().enumerate() {
+            let Some(running) = running else { continue };
+            let snapshot = running.node.snapshot.borrow().clone();
+            wrong.extend(run.cuts.judge(node, &snapshot, run.now));
+        }
+        wrong.into_iter().for_each(|what| run.accuse(Checker::CutNamed, what));
     }
 
     /// Tells the book whether a quorum of voters is connected.
@@ -965,6 +998,8 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         EventKind::CommitRejected { number, token, node, .. } => book.rejected(*number, *token, node),
         EventKind::TaskChanged { .. }
         | EventKind::FinalityChanged { .. }
+        | EventKind::StateChanged { .. }
+        | EventKind::SlackChanged { .. }
         | EventKind::NodeHeard { .. }
         | EventKind::NodeSilent { .. }
         | EventKind::NodeAiling { .. }

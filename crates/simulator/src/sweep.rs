@@ -127,6 +127,8 @@ fn report(run: &Run, wall: Duration) -> Report {
         resumed_s: run.resumed.map(|resumed| resumed.as_secs_f64()),
         converged_s: run.converged.map(|converged| converged.as_secs_f64()),
         tasks_finished_s: run.finished.map(|finished| finished.as_secs_f64()),
+        named_s: run.cuts.longest.map(|took| took.as_secs_f64()),
+        named: run.cuts.count,
         gap_s: Duration::from_millis(book.gap_ms()).as_secs_f64(),
         votes: run.ballots.lock().votes(),
         damage_found: book.damage().0,

@@ -61,6 +61,145 @@ fn a_validator_that_is_not_heard_or_does_not_hear_holds_nobody_up() {
     check("one-way", 1..=2);
 }
 
+/// Cuts were injected, and every node named each of them in time: the checker has accused nobody.
+#[track_caller]
+fn check_named(name: &str, seeds: impl IntoIterator<Item = u64>) -> Vec<Report> {
+    let reports = check(name, seeds);
+    for report in &reports {
+        let longest = report.named_s.expect("there are cuts to name");
+        println!("{name} with seed {}: named {} times, after {longest:.1} s at most", report.seed, report.named);
+        assert!(report.named >= 4, "{report:#?}");
+    }
+    reports
+}
+
+#[test]
+fn two_groups_that_only_one_validator_joins_are_named_by_all() {
+    check_named("bridge", 1..=2);
+}
+
+#[test]
+fn a_ring_in_which_nobody_hears_a_quorum_is_named_link_by_link() {
+    check_named("ring", 1..=2);
+}
+
+#[test]
+fn validators_that_hear_a_quorum_each_and_no_two_the_same_go_on() {
+    for report in check_named("overlapping-majorities", 1..=2) {
+        assert!(report.gap_s < 15.0, "{report:#?}");
+    }
+}
+
+#[test]
+fn four_of_seven_are_no_quorum_either() {
+    check_named("split-four-three", 1..=2);
+}
+
+#[test]
+fn links_that_are_one_way_for_good_hold_nobody_up_and_are_named() {
+    check_named("one-way-forever", 1..=2);
+}
+
+#[test]
+fn splits_and_one_way_cuts_are_named_within_a_second_of_when_rows_can_show_them() {
+    for name in ["split-with-quorum", "split-without-quorum", "one-way"] {
+        check_named(name, 3..=3);
+    }
+}
+
+#[test]
+fn losses_hold_nobody_up_and_make_nobody_dead() {
+    for report in check("loss", 1..=2) {
+        // Votes are sent once: a view that loses too many ends with its time-out, and so may the next ones.
+        assert!(report.blocks > 50 && report.gap_s < 15.0, "{report:#?}");
+    }
+}
+
+#[test]
+fn messages_that_are_late_and_overtake_each_other_hold_nobody_up() {
+    check("latency", 1..=2);
+}
+
+#[test]
+fn a_validator_a_hundred_times_as_slow_as_the_others_does_not_slow_them_down() {
+    for report in check("gray", 1..=2) {
+        assert!(report.gap_s < 4.0, "{report:#?}");
+    }
+}
+
+#[test]
+fn whoever_leads_may_be_cut_off_and_the_others_go_on() {
+    check("leaders-cut-off", 1..=2);
+}
+
+#[test]
+fn links_that_flap_hold_nobody_up() {
+    check("flapping-link", 1..=2);
+}
+
+#[test]
+fn links_that_go_and_come_back_one_by_one_are_named_at_every_step() {
+    check_named("links-one-by-one", 1..=2);
+}
+
+#[test]
+fn when_all_links_are_back_after_ten_minutes_blocks_are_final_within_seconds() {
+    for report in check_named("blackout", 1..=1) {
+        assert!(report.resumed_s.is_some() && report.gap_s < 10.0 + 600.0, "{report:#?}");
+    }
+}
+
+/// How long it takes from the healing to the first block, with the time-outs of production and no load, for each seed.
+fn resumed(outage_s: u64, seeds: impl IntoIterator<Item = u64>) -> Vec<f64> {
+    let text = format!(
+        "name = \"outage\"\nabout = \"no link works for a while\"\nnodes = 4\nduration = \"{}s\"\nblock_time = \"100ms\"\n\
+         expect = [\"agreement\", \"certificates\", \"no_conflicting_votes\", \"no_bans\", \"halts\", \"progress_after_heal\"]\n\
+         [load]\ntransfers_per_second = 0\ntasks_per_second = 0\n\
+         [[fault]]\nat = \"6s\"\nkind = \"partition\"\ngroups = [[\"n0\"], [\"n1\"], [\"n2\"], [\"n3\"]]\n",
+        6 + outage_s
+    );
+    let scenario = Scenario::parse(&text).expect("a scenario");
+    let mut took: Vec<f64> = seeds
+        .into_iter()
+        .map(|seed| {
+            let report = run(&scenario, seed);
+            assert!(report.ok, "{outage_s} s, seed {seed}: {:#?}", report.violations);
+            report.resumed_s.expect("it was waited for")
+        })
+        .collect();
+    took.sort_by(f64::total_cmp);
+    let (median, longest) = (took[took.len() / 2], took[took.len() - 1]);
+    println!(
+        "outage of {outage_s} s: heal to first block, {} runs: median {median:.1} s, longest {longest:.1} s",
+        took.len()
+    );
+    took
+}
+
+#[test]
+fn the_first_block_after_an_outage_comes_as_soon_whatever_its_length() {
+    for (outage_s, seeds) in [(1, 20), (10, 20), (60, 10), (600, 4), (3_600, 1)] {
+        let took = resumed(outage_s, 1..=seeds);
+        assert!(took.iter().all(|took| *took <= 2.0), "{outage_s} s: {took:?}");
+    }
+}
+
+/// A day without links takes minutes to simulate.
+#[test]
+#[ignore = "takes minutes"]
+fn the_first_block_after_a_day_without_links_comes_as_soon() {
+    assert!(resumed(86_400, 1..=1).iter().all(|took| *took <= 2.0));
+}
+
+#[test]
+fn a_cut_that_is_not_named_is_caught() {
+    // Messages that take two seconds look like a cut, and are none: the topology is clear only without such weather.
+    let text = "name = \"x\"\nabout = \"y\"\nnodes = 4\nduration = \"20s\"\nexpect = [\"cut_named\"]\n\
+        [links]\nlatency = \"20ms\"\nloss = 0.97\n";
+    let report = run(&Scenario::parse(text).expect("a scenario"), 1);
+    assert!(report.violations.iter().any(|it| it.checker == Checker::CutNamed), "{:#?}", report.violations);
+}
+
 #[test]
 fn a_validator_without_its_vote_guard_observes_and_votes_again() {
     check("lose-guard", 1..=3);

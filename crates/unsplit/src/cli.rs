@@ -563,7 +563,8 @@ pub(crate) struct TestnetInit {
 /// `unsplit status`.
 #[derive(Args, Debug)]
 pub(crate) struct Status {
-    /// Tell health by exit code: 0, 10 degraded, 11 minority, 12 halted, 4 unreachable; `nagios` maps them to 0/1/2/3.
+    /// Tell health by exit code: 0, 10 degraded, 11 partitioned or in a minority, 12 halted, 13 under attack, 4 unreachable;
+    /// `nagios` maps them to 0/1/2/3.
     #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "plain")]
     pub(crate) check: Option<Check>,
 }

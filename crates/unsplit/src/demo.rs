@@ -6,10 +6,12 @@
 //! - `work`: what became of its tasks
 //! - `health`, `illness`: who was found gone or ill, and the acts about that
 //! - `rot`: the act about a disk that forgets
+//! - `cuts`: a link that works one way only
 //! - `verdict`: the table and the document
 
 mod audit;
 mod book;
+mod cuts;
 mod health;
 mod illness;
 mod load;

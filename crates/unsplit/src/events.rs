@@ -19,7 +19,7 @@ use crate::{
     hook::Hook,
     output::{Output, harmless},
     signals::Signals,
-    status::{finality_word, span},
+    status::{finality_word, span, state_word},
     testnet::now_ms,
 };
 
@@ -236,6 +236,9 @@ fn sentence(kind: &EventKind) -> String {
             format!("block {height} is final, {}", crate::output::counted(*transactions, "transaction"))
         }
         EventKind::FinalityChanged { finality, why } => format!("{}: {why}", finality_word(*finality)),
+        EventKind::StateChanged { state, why } => format!("the network is {}: {why}", state_word(*state)),
+        EventKind::SlackChanged { slack, alarm: true, why, .. } => format!("ALARM: slack {slack:+}: {why}"),
+        EventKind::SlackChanged { slack, alarm: false, .. } => format!("slack {slack:+}: the alarm is over"),
         EventKind::NodeHeard { node } => format!("{node} is heard again"),
         EventKind::NodeSilent { node } => format!("{node} fell silent"),
         EventKind::DutyChanged { duty: Duty::Voting, reason } => format!("votes: {reason}"),

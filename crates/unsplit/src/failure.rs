@@ -25,12 +25,14 @@ pub(crate) enum Exit {
     NotFound = 6,
     /// The supervisor gave its validator up.
     GaveUp = 7,
-    /// `--check`: one more failure stops finality.
+    /// `--check`: one more failure stops finality, or somebody is missing.
     Degraded = 10,
-    /// `--check`: this side of a split is a minority.
+    /// `--check`: not all hear each other, or this side is a minority.
     Partitioned = 11,
     /// `--check`: nothing becomes final.
     Halted = 12,
+    /// `--check`: somebody was proved to have lied.
+    UnderAttack = 13,
     /// Simulation or demo: an expectation was missed. `verify store`: something is damaged.
     Missed = 20,
     /// Simulation: a "sometimes" property never occurred.
@@ -150,6 +152,7 @@ mod tests {
             (Exit::Degraded, 10),
             (Exit::Partitioned, 11),
             (Exit::Halted, 12),
+            (Exit::UnderAttack, 13),
             (Exit::Missed, 20),
             (Exit::TooWeak, 21),
             (Exit::Interrupted, 130),

@@ -1,6 +1,6 @@
 //! How is it, and why? One validator's answer; validators it does not hear are rows too.
 
-use api::{Duty, Finality, Snapshot, TaskCounts, Why};
+use api::{Duty, Finality, NetworkState, Snapshot, StoreStatus, TaskCounts, Why};
 use jiff::Timestamp;
 
 use crate::{
@@ -39,17 +39,20 @@ pub(crate) async fn why(global: &Global, output: Output) -> Result<Exit, Failure
 
 /// What `--check` ends with.
 ///
-/// A halted validator that hears fewer than half of all is on the smaller side of something: that is worth another code,
-/// because the others may well go on without it. Observers are heard too; they are not missing, they just do not vote.
+/// The gravest that can be acted on comes first. A halted validator that hears fewer than half of all is on the smaller side of
+/// something: that is worth another code than a halt, because the others may well go on without it. Observers are heard too;
+/// they are not missing, they just do not vote.
 fn health(snapshot: &Snapshot) -> Exit {
     let why = &snapshot.why;
     let heard = why.reachable.len() + why.observers.len();
     match snapshot.status.finality {
+        _ if snapshot.status.state == NetworkState::UnderAttack => Exit::UnderAttack,
+        Finality::Halted if heard * 2 < snapshot.status.validators => Exit::Partitioned,
+        Finality::Halted => Exit::Halted,
+        _ if snapshot.status.state == NetworkState::Partitioned => Exit::Partitioned,
         Finality::Live if why.missing.is_empty() && why.observers.is_empty() => Exit::Ok,
         // Finality can spare who is missing; whoever looks after the network cannot.
         Finality::Live | Finality::Starting | Finality::Degraded => Exit::Degraded,
-        Finality::Halted if heard * 2 < snapshot.status.validators => Exit::Partitioned,
-        Finality::Halted => Exit::Halted,
     }
 }
 
@@ -73,19 +76,21 @@ fn screen(snapshot: &Snapshot) -> String {
         Duty::Voting => "",
         Duty::Observing => " · OBSERVING (signs nothing)",
     };
+    let age = if status.stale { format!(" · STALE, {} old", span(status.age_ms)) } else { String::new() };
     let behind = match status.tip.saturating_sub(status.height) {
         0 => String::new(),
         behind => format!(" ({behind} behind)"),
     };
     format!(
         "{} · chain {} · unsplit {}{duty}\n\
-         {} · height {}{behind} · epoch {}, view {} · reachable {}/{} · need {} · slack {:+}\n\
+         {} · network {} · height {}{behind}{age} · epoch {}, view {} · reachable {}/{} · need {} · slack {:+}\n\
          mempool {}, {} · up {}\n\
-         {}\n\n{}\n\n{}",
+         {}{}\n\n{}\n\n{}",
         status.name,
         status.chain_id,
         status.version,
         finality_word(status.finality),
+        state_word(status.state),
         status.height,
         status.epoch,
         status.view,
@@ -97,6 +102,7 @@ fn screen(snapshot: &Snapshot) -> String {
         counted(status.mempool_bytes, "byte"),
         span(status.uptime_ms),
         task_line(status.tasks),
+        store_line(&status.store),
         nodes::table(&snapshot.nodes),
         explanation(&snapshot.why),
     )
@@ -106,6 +112,30 @@ fn task_line(tasks: TaskCounts) -> String {
     let TaskCounts { pending, leased, done, failed, cancelled } = tasks;
     let cancelled = if cancelled == 0 { String::new() } else { format!(", {cancelled} cancelled") };
     format!("tasks {pending} pending, {leased} leased, {done} done, {failed} failed{cancelled}")
+}
+
+/// What is wrong with the store, or was; nothing of one that was whole all the time.
+fn store_line(store: &StoreStatus) -> String {
+    let (blocks, certificates) = (store.blocks_missing, store.certificates_missing);
+    let missing = match (blocks, certificates) {
+        (0, 0) => "whole again".into(),
+        _ => format!("{} and {} asked for", counted(blocks, "block"), counted(certificates, "certificate")),
+    };
+    let lost = store.out_of_reach.map(|height| format!(", nobody has block {height}")).unwrap_or_default();
+    if (blocks, certificates, store.damage_found) == (0, 0, 0) && lost.is_empty() {
+        return String::new();
+    }
+    let found = usize::try_from(store.damage_found).unwrap_or(usize::MAX);
+    format!("\nstore {missing}{lost} · {} found since the start", counted(found, "damaged part"))
+}
+
+pub(crate) fn state_word(state: NetworkState) -> &'static str {
+    match state {
+        NetworkState::Normal => "NORMAL",
+        NetworkState::Recovering => "RECOVERING",
+        NetworkState::Partitioned => "PARTITIONED",
+        NetworkState::UnderAttack => "UNDER ATTACK",
+    }
 }
 
 pub(crate) fn finality_word(finality: Finality) -> &'static str {
@@ -126,6 +156,9 @@ fn explanation(why: &Why) -> String {
     if !why.observers.is_empty() {
         lines.push(format!("  {}  heard, but sign nothing", listed(&why.observers)));
     }
+    // The sentence names the gravest.
+    let untold = why.causes.iter().filter(|cause| !why.sentence.contains(&cause.text));
+    lines.extend(untold.map(|cause| format!("  {}", cause.text)));
     lines.extend(why.fix.iter().map(|fix| format!("fix: {fix}")));
     lines.join("\n")
 }
@@ -151,10 +184,14 @@ mod tests {
     use super::*;
 
     fn snapshot(finality: Finality, validators: usize, heard: usize, observers: usize) -> Snapshot {
+        of(NetworkState::Normal, finality, validators, heard, observers)
+    }
+
+    fn of(state: NetworkState, finality: Finality, validators: usize, heard: usize, observers: usize) -> Snapshot {
         let names = |count| (0..count).map(|i| format!("n{i}")).collect();
         let missing = vec![api::Missing::default(); validators - heard - observers];
         Snapshot {
-            status: api::Status { finality, validators, ..api::Status::default() },
+            status: api::Status { finality, state, validators, ..api::Status::default() },
             why: Why { reachable: names(heard), observers: names(observers), missing, ..Why::default() },
             ..Snapshot::default()
         }
@@ -180,10 +217,47 @@ mod tests {
     }
 
     #[test]
+    fn the_state_of_the_network_has_codes_of_its_own() {
+        for (state, finality, heard, exit) in [
+            (NetworkState::Recovering, Finality::Live, 7, Exit::Ok),
+            (NetworkState::Partitioned, Finality::Live, 7, Exit::Partitioned),
+            (NetworkState::Partitioned, Finality::Degraded, 5, Exit::Partitioned),
+            (NetworkState::Partitioned, Finality::Halted, 4, Exit::Halted),
+            (NetworkState::Partitioned, Finality::Halted, 3, Exit::Partitioned),
+            (NetworkState::UnderAttack, Finality::Live, 7, Exit::UnderAttack),
+            (NetworkState::UnderAttack, Finality::Halted, 4, Exit::UnderAttack),
+        ] {
+            let health = health(&of(state, finality, 7, heard, 0));
+            assert_eq!(health, exit, "{state:?} {finality:?} {heard}");
+            assert_eq!(nagios(health).0, if exit == Exit::Ok { 0 } else { 2 });
+        }
+    }
+
+    #[test]
+    fn a_cause_that_the_sentence_has_no_room_for_has_a_line() {
+        let cause = |text: &str| api::CauseView { text: text.into(), ..api::CauseView::default() };
+        let why =
+            Why { sentence: "LIVE; told.".into(), causes: vec![cause("told"), cause("untold")], ..Why::default() };
+        assert_eq!(explanation(&why), "LIVE; told.\n  untold");
+    }
+
+    #[test]
     fn tasks_are_counted_where_they_stand() {
         let tasks = TaskCounts { pending: 1, leased: 2, done: 3, failed: 4, cancelled: 0 };
         assert_eq!(task_line(tasks), "tasks 1 pending, 2 leased, 3 done, 4 failed");
         assert!(task_line(TaskCounts { cancelled: 5, ..tasks }).ends_with("4 failed, 5 cancelled"));
+    }
+
+    #[test]
+    fn a_store_that_was_damaged_has_a_line_and_a_whole_one_none() {
+        let whole = StoreStatus { scrubs: 3, ..StoreStatus::default() };
+        assert_eq!(store_line(&whole), "");
+        let back = StoreStatus { damage_found: 2, ..whole };
+        assert_eq!(store_line(&back), "\nstore whole again · 2 damaged parts found since the start");
+        let lost = StoreStatus { blocks_missing: 1, damage_found: 1, out_of_reach: Some(7), ..back };
+        let line =
+            "\nstore 1 block and 0 certificates asked for, nobody has block 7 · 1 damaged part found since the start";
+        assert_eq!(store_line(&lost), line);
     }
 
     #[test]

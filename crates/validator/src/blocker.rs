@@ -74,6 +74,8 @@ struct Policy {
     bans_max: usize,
     bans: BTreeMap<PublicKey, Ban>,
     proofs: BTreeMap<PublicKey, &'static str>,
+    /// When a proof was found last.
+    proved: Option<SystemTime>,
     /// Proven offenders for whom there is no room yet. Unexplained bans end within a minute and make some.
     waiting: BTreeSet<PublicKey>,
 }
@@ -95,7 +97,8 @@ impl Policy {
     }
 
     /// Notes a proof; `true` when it is the first against this peer.
-    fn prove(&mut self, peer: &PublicKey, what: &'static str) -> bool {
+    fn prove(&mut self, peer: &PublicKey, what: &'static str, now: SystemTime) -> bool {
+        self.proved = Some(now);
         let first = self.proofs.insert(peer.clone(), what).is_none();
         if let Some(ban) = self.bans.get_mut(peer).filter(|ban| ban.grounds == Grounds::Unexplained) {
             ban.grounds = Grounds::Proof;
@@ -182,8 +185,14 @@ impl<B: Blocker<PublicKey = PublicKey> + Sync> PolicyBlocker<B> {
         policy.bans.iter().filter(|(_, ban)| ban.until > now).map(|(peer, ban)| (peer.clone(), *ban)).collect()
     }
 
+    /// When a proof of misbehaviour was found last, against whomever.
+    pub fn proved(&self) -> Option<SystemTime> {
+        self.shared.policy.lock().proved
+    }
+
     fn prove(&self, peer: &PublicKey, what: &'static str) {
-        if self.shared.policy.lock().prove(peer, what) {
+        let now = (self.shared.now)();
+        if self.shared.policy.lock().prove(peer, what, now) {
             warn!(node = self.name(peer), what, "verified proof of misbehaviour");
         }
     }
@@ -300,15 +309,23 @@ mod tests {
     #[test]
     fn a_proof_against_that_very_signer_makes_the_ban_long_whichever_comes_first() {
         let mut before = policy(1);
-        assert!(before.prove(&peer(1), "two proposals"));
+        assert!(before.prove(&peer(1), "two proposals", at(5)));
         assert_eq!(before.ban(&peer(1), "consensus", at(0)).map(|ban| ban.grounds), Some(Grounds::Proof));
         let mut after = policy(1);
         after.ban(&peer(1), "consensus", at(0));
-        after.prove(&peer(1), "two proposals");
-        after.prove(&peer(2), "two proposals");
+        after.prove(&peer(1), "two proposals", at(5));
+        after.prove(&peer(2), "two proposals", at(5));
         assert_eq!(after.bans[&peer(1)].until, at(0) + PROVEN_FOR);
         assert_eq!(after.due(at(60)), [peer(1)], "blocked again when the network's own block has run out");
         assert!(after.due(at(61)).is_empty());
+    }
+
+    #[test]
+    fn the_newest_proof_is_remembered_whomever_it_is_against() {
+        let mut policy = policy(0);
+        assert_eq!(policy.proved, None);
+        assert!(policy.prove(&peer(1), "two proposals", at(5)) && !policy.prove(&peer(1), "two proposals", at(9)));
+        assert_eq!(policy.proved, Some(at(9)));
     }
 
     #[test]
@@ -325,7 +342,7 @@ mod tests {
     fn a_proven_offender_is_cut_off_as_soon_as_there_is_room() {
         let mut policy = policy(1);
         policy.ban(&peer(1), "consensus", at(0));
-        policy.prove(&peer(2), "two proposals");
+        policy.prove(&peer(2), "two proposals", at(5));
         assert!(policy.ban(&peer(2), "consensus", at(1)).is_none());
         assert!(policy.due(at(59)).is_empty());
         assert_eq!(policy.due(at(60)), [peer(2)]);

@@ -99,7 +99,7 @@ impl Default for Network {
 /// The time-outs are fixed; they do not adapt to the network. They are right as long as one message between two honest
 /// validators takes at most Δ = `leader_timeout` / 3: the leader waits `block_time` and builds within `build_timeout`
 /// (together at most half of `leader_timeout`), and its proposal needs one Δ to arrive. A notarization needs one more for
-/// the votes, which `certification_timeout` covers with as much again in reserve. With the defaults, Δ is 333 ms: round
+/// the votes, which `certification_timeout` covers with half as much again in reserve. With the defaults, Δ is 333 ms: round
 /// the world twice. On a network slower than Δ nothing unsafe happens; views are skipped that need not have been.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(default, deny_unknown_fields)]
@@ -130,10 +130,12 @@ impl Default for Consensus {
             block_time: Duration::from_millis(100),
             build_timeout: Duration::from_millis(200),
             leader_timeout: Duration::from_secs(1),
-            certification_timeout: Duration::from_secs(2),
+            // The first view after a heal may be lost to it, if votes from before the cut are in its way: with `retry` this bounds
+            // how long the first block takes.
+            certification_timeout: Duration::from_millis(1_500),
             skip_timeout: Duration::from_secs(4),
             // Also what the first block after a heal waits for: the halted view ends when nullify votes meet again.
-            retry: Duration::from_millis(500),
+            retry: Duration::from_millis(250),
         }
     }
 }
@@ -159,6 +161,8 @@ pub struct Health {
     /// than a supervisor needs that sees it by itself.
     #[serde(deserialize_with = "duration")]
     pub order_recovery_after: Duration,
+    /// From so little slack on there is an alarm: so many more validators may fail before finality halts.
+    pub slack_floor: u8,
 }
 
 impl Default for Health {
@@ -171,6 +175,8 @@ impl Default for Health {
             max_consecutive_failures: 3,
             false_suspicions_per_node_year: 1,
             order_recovery_after: Duration::from_secs(90),
+            // The last moment before a halt at which something can be done about it.
+            slack_floor: 0,
         }
     }
 }
@@ -802,9 +808,9 @@ allow_private_ips = true           # peers with private or loopback addresses
 block_time = "100ms"               # least time between two blocks
 build_timeout = "200ms"            # most time to build one; block_time + build_timeout <= leader_timeout / 2
 leader_timeout = "1s"              # without a proposal for so long, the view is given up
-certification_timeout = "2s"       # from the start of a view to its notarization; more than leader_timeout
+certification_timeout = "1500ms"   # from the start of a view to its notarization; more than leader_timeout
 skip_timeout = "4s"                # a leader inactive for so long is skipped at once; more than certification_timeout
-retry = "500ms"                    # a vote to give up a view is repeated so often; less than skip_timeout
+retry = "250ms"                    # a vote to give up a view is repeated so often; less than skip_timeout
 
 # Others are watched by a detector that tunes itself to a budget of mistakes; the rest bounds it.
 [health]
@@ -814,6 +820,7 @@ challenge_timeout = "5s"           # for work with a known answer, which a valid
 max_consecutive_failures = 3       # of such work, and the executor counts as wedged
 false_suspicions_per_node_year = 1 # the detector is as fast as this budget lets it be
 order_recovery_after = "90s"       # its supervisor restarts a validator that is ill for so long, if more than f say so
+slack_floor = 0                    # an alarm when no more validators than so many may fail before finality halts
 
 [mempool]
 transactions_max = 20000
@@ -895,7 +902,7 @@ mod tests {
         let retry = |text: &str, environment: &[(&str, &str)], sets: &[&str]| {
             resolve(text, environment, sets).expect("a good configuration").consensus.retry.as_millis()
         };
-        assert_eq!(retry(LEAST, &[], &[]), 500);
+        assert_eq!(retry(LEAST, &[], &[]), 250);
         assert_eq!(retry(&text, &[], &[]), 1100);
         assert_eq!(retry(&text, &environment, &[]), 1200);
         assert_eq!(retry(&text, &environment, &flag), 1300);
@@ -972,8 +979,8 @@ mod tests {
         let leader = "at most half of leader_timeout (1s)";
         check_edge(&["consensus.block_time=300ms"], &["consensus.block_time=301ms"], leader);
         check_edge(&["consensus.build_timeout=400ms"], &["consensus.build_timeout=401ms"], leader);
-        let words = "consensus.leader_timeout (2s) must be less than certification_timeout (2s)";
-        check_edge(&["consensus.leader_timeout=1999ms"], &["consensus.leader_timeout=2s"], words);
+        let words = "consensus.leader_timeout (1s 500ms) must be less than certification_timeout (1s 500ms)";
+        check_edge(&["consensus.leader_timeout=1499ms"], &["consensus.leader_timeout=1500ms"], words);
         let words = "must be less than skip_timeout (4s)";
         check_edge(&["consensus.certification_timeout=3999ms"], &["consensus.certification_timeout=4s"], words);
         check_edge(&["consensus.retry=3999ms"], &["consensus.retry=4s"], words);

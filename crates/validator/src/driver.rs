@@ -12,6 +12,7 @@ mod releases;
 mod start;
 mod tasks;
 mod verdicts;
+mod why;
 
 use crate::{
     blocker::PolicyBlocker,
@@ -54,8 +55,9 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 use verdicts::Word;
+use why::{Outlook, States};
 
 /// How often tasks are followed and a snapshot is published while nothing happens.
 const TICK: Duration = Duration::from_millis(500);
@@ -103,6 +105,8 @@ pub struct Settings {
     pub indexed_transactions: usize,
     /// A validator that is ill for so long is to be restarted by its supervisor.
     pub order_recovery_after: Duration,
+    /// From so little slack on it is an alarm.
+    pub slack_floor: i64,
 }
 
 /// What the driver acts through.
@@ -158,6 +162,8 @@ struct Gauges {
     tip: Gauge,
     view: Gauge,
     slack: Gauge,
+    slack_low: Gauge,
+    states: States,
     live: Gauge,
     voting: Gauge,
     mempool: Gauge,
@@ -181,7 +187,9 @@ impl Gauges {
             height: context.gauge("finalized_height", "newest finalized and applied height"),
             tip: context.gauge("tip_height", "newest finalized height known of"),
             view: context.gauge("view", "newest view with a certificate"),
-            slack: context.gauge("quorum_slack", "voting validators heard beyond the quorum; negative when halted"),
+            slack: context.gauge("quorum_slack", "voting validators that all hear each other beyond the quorum"),
+            slack_low: context.gauge("quorum_slack_low", "1 while slack is at its floor or below"),
+            states: States::new(context),
             live: context.gauge("finality_live", "1 while blocks become final"),
             voting: context.gauge("voting", "1 while this validator signs votes"),
             mempool: context.gauge("mempool_transactions", "transactions that wait"),
@@ -227,6 +235,7 @@ where
     said: Vec<Option<(Word, SystemTime)>>,
     wants: Wants,
     episodes: Episodes,
+    outlook: Outlook,
     /// Who is likely to fail soon, from what became of each before. Advice only.
     risk: Risk,
     /// The capacity that there was and that was asked for, as it was told last.
@@ -272,6 +281,7 @@ where
             said,
             wants: Wants::default(),
             episodes: Episodes::default(),
+            outlook: Outlook::default(),
             risk,
             scaling: (0, 0),
             outbox: Vec::new(),
@@ -494,7 +504,9 @@ where
         };
         self.parts.sights.tell(own, self.finalized_at);
         for (index, sight) in self.parts.sights.all().into_iter().enumerate() {
-            if self.settings.roster.members()[index].key != self.settings.me {
+            if self.settings.roster.members()[index].key == self.settings.me {
+                self.peers[index].sight = sight;
+            } else {
                 self.see(index, sight, now);
             }
         }
@@ -535,17 +547,10 @@ where
     fn publish(&mut self, now: SystemTime) {
         self.published = now;
         let snapshot = self.snapshot(now);
-        if snapshot.status.finality != self.finality {
-            self.finality = snapshot.status.finality;
-            let why = snapshot.why.sentence.clone();
-            info!(finality = ?self.finality, "{why}");
-            self.parts.events.push(milliseconds(now), EventKind::FinalityChanged { finality: self.finality, why });
-        }
+        self.tell_outlook(&snapshot, now);
         self.gauges.height.set(snapshot.status.height.cast_signed());
         self.gauges.tip.set(snapshot.status.tip.cast_signed());
         self.gauges.view.set(snapshot.status.view.cast_signed());
-        self.gauges.slack.set(snapshot.status.slack);
-        self.gauges.live.set(i64::from(matches!(self.finality, Finality::Live | Finality::Degraded)));
         self.gauges.voting.set(i64::from(self.duty == Duty::Voting));
         self.gauges.mempool.set(i64::try_from(snapshot.status.mempool_transactions).unwrap_or(i64::MAX));
         self.gauges.pending.set(snapshot.status.tasks.pending.cast_signed());

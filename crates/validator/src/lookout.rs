@@ -4,15 +4,21 @@
 //! whom the detector doubts, and answers who asks. It is apart from the driver, so that a long block or a slow disk there
 //! does not make this validator look dead, and its channels are apart from the barrier: a row holds no vote.
 //!
+//! Rows of others are passed on to those that do not hear them (`relay`), so that all know who can talk to whom. The detector
+//! counts only what came directly.
+//!
 //! Nothing here decides: [`sentinel::health`] says who is suspect and [`sentinel::vitals`] who is ill. The driver reads
 //! it all from [`Sights`], and takes it to the chain.
+
+mod relay;
 
 use crate::{
     boundary::Boundary,
     clock::{milliseconds, since},
+    driver::CLOCK_SKEW_MAX,
     progress::{Progress, Rounds},
     roster::Roster,
-    wire::{Canary, Hearing, Probe, Question, Row, Vitals as OwnVitals},
+    wire::{Canary, Hearing, Probe, Question, Row, Said, Told, Vitals as OwnVitals},
 };
 use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
 use commonware_p2p::{Message, Receiver, Recipients, Sender};
@@ -20,6 +26,7 @@ use commonware_runtime::{Clock, IoBuf, Metrics, Spawner};
 use commonware_utils::sync::Mutex;
 use ledger::{Decode as _, Encode as _, Height, View};
 use rand_core::CryptoRng;
+use relay::Relay;
 use sentinel::{
     health::{self, Health, Link},
     time::Moment,
@@ -49,7 +56,7 @@ pub(crate) const ALL_MAX: usize = 16;
 const WATCHERS: usize = 3;
 
 /// A validator that is not watched here was heard, by its votes, within so much, or it is missing.
-const UNWATCHED_SILENT_AFTER: Duration = Duration::from_secs(5);
+pub(crate) const UNWATCHED_SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// Waking so much too late is a stall of our own: what was not heard meanwhile says nothing about the others.
 const STALL: Duration = Duration::from_millis(100);
@@ -59,6 +66,12 @@ pub(crate) const SILENT_AFTER: Duration = Duration::from_millis(1_500);
 
 /// Whoever sent no row for so long was away, and has to catch up before it can vote: as long as no pause is waited for.
 const AWAY_AFTER: Duration = Duration::from_secs(5);
+
+/// A row that was passed on took so long on its way at most, besides the time for which it was held.
+const PASSED_ON_WITHIN: Duration = Duration::from_secs(1);
+
+/// Rows are passed on at most so often.
+const PASS_ON_EVERY: Duration = Duration::from_millis(125);
 
 /// What the driver tells about this validator, for its rows.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +105,8 @@ pub(crate) struct Sight {
     pub(crate) suspect_since: Option<SystemTime>,
     /// Its newest row, and when that came.
     pub(crate) row: Option<(Row, SystemTime)>,
+    /// Its newest row that somebody passed on, and when that was sent. It is no sign that it is heard.
+    pub(crate) told: Option<(Row, SystemTime)>,
     /// The round trip to it.
     pub(crate) rtt: Option<Duration>,
     /// How far its clock is ahead of ours, in milliseconds.
@@ -108,6 +123,7 @@ impl Sight {
             heard: None,
             suspect_since: None,
             row: None,
+            told: None,
             rtt: None,
             clock_ahead_ms: None,
             ailments: Vec::new(),
@@ -200,6 +216,7 @@ pub(crate) struct Lookout<E, SR, SP> {
     health: Health,
     vitals: Vitals,
     watchers: Watchers,
+    relay: Relay,
     /// When each was heard last, as the detector knows.
     heard: Vec<Option<SystemTime>>,
     /// Since when each is there, after it was away or we were.
@@ -213,6 +230,7 @@ pub(crate) struct Lookout<E, SR, SP> {
     lag: Duration,
     next_row: SystemTime,
     next_knock: SystemTime,
+    next_relay: SystemTime,
 }
 
 impl<E, SR, SP> Lookout<E, SR, SP>
@@ -248,6 +266,7 @@ where
             health,
             vitals: Vitals::new(n),
             watchers,
+            relay: Relay::new(n),
             heard: vec![None; n],
             there_since: vec![started; n],
             started,
@@ -257,6 +276,7 @@ where
             lag: Duration::ZERO,
             next_row: started,
             next_knock: started,
+            next_relay: started,
         };
         lookout.watch(started);
         lookout
@@ -330,7 +350,7 @@ where
 
     fn wake(&self) -> SystemTime {
         let judged = self.health.deadline().map(|Moment(us)| self.started + Duration::from_micros(us));
-        let next = self.next_row.min(self.next_knock);
+        let next = self.next_row.min(self.next_knock).min(self.next_relay);
         judged.map_or(next, |judged| judged.min(next))
     }
 
@@ -357,6 +377,10 @@ where
         if self.next_knock <= now {
             self.knock(now);
             self.next_knock = now + self.settings.heartbeat / 4;
+        }
+        if self.next_relay <= now {
+            self.pass_on(now);
+            self.next_relay = now + (self.settings.heartbeat / 4).max(PASS_ON_EVERY);
         }
     }
 
@@ -498,7 +522,8 @@ where
             version: env!("CARGO_PKG_VERSION").into(),
             hearings,
         };
-        let message = row.sign(&self.settings.key, &self.settings.namespace);
+        self.follow_own(&row.vitals);
+        let message = Said::Own(row.sign(&self.settings.key, &self.settings.namespace)).encode();
         self.rows.send(self.recipients(now), IoBuf::from(message), true);
         self.sent.push_back((self.sequence, now));
         if self.sent.len() > SENT_MAX {
@@ -506,13 +531,56 @@ where
         }
     }
 
+    /// What its own row shows of this validator. Its clock and its votes are for others to judge.
+    fn follow_own(&mut self, own: &OwnVitals) {
+        let me = self.settings.me;
+        let mut shared = self.sights.shared.lock();
+        let signs = Signs {
+            disk_ms: own.disk_ms.into(),
+            median_disk_ms: median(shared.nodes.iter().filter_map(disk_ms).collect()),
+            executor_failed: matches!(own.executor, Canary::Wedged | Canary::Wrong),
+            clock_ahead_ms: None,
+            vote_ms_ago: None,
+        };
+        if self.vitals.follow(me, &signs) {
+            shared.nodes[me].ailments = self.vitals.ailments(me).collect();
+        }
+    }
+
+    /// Tells neighbours what those say that they do not hear. Among many, rows go to some only, and holes say nothing.
+    fn pass_on(&mut self, now: SystemTime) {
+        let (me, n) = (self.settings.me, self.settings.roster.len());
+        if n > ALL_MAX {
+            return;
+        }
+        let is_near = |index: &usize| {
+            let heard = self.boundary.heard(&self.settings.roster.members()[*index].key);
+            *index != me && heard.is_some_and(|heard| since(now, heard) < SILENT_AFTER)
+        };
+        let neighbours: Vec<usize> = (0..n).filter(is_near).collect();
+        for (to, told) in self.relay.due(me, &neighbours, now) {
+            let key = self.settings.roster.members()[to].key.clone();
+            self.rows.send(Recipients::One(key), IoBuf::from(Said::Others(told).encode()), false);
+        }
+    }
+
     fn take_row(&mut self, (from, message): Message<PublicKey>) {
         let Some(index) = self.settings.roster.index(&from).filter(|index| *index != self.settings.me) else { return };
+        match Said::decode(message.as_ref()) {
+            Ok(Said::Own(row)) => self.take_own(index, row),
+            Ok(Said::Others(told)) => told.into_iter().for_each(|told| self.take_told(told)),
+            Err(problem) => debug!(node = self.settings.roster.name(&from), %problem, "row not taken"),
+        }
+    }
+
+    /// Takes a row that came from its sender.
+    fn take_own(&mut self, index: usize, message: Vec<u8>) {
         let validators = self.settings.roster.len();
-        let row = match Row::open(message.as_ref(), &from, &self.settings.namespace, validators) {
+        let from = &self.settings.roster.members()[index].key;
+        let row = match Row::open(&message, from, &self.settings.namespace, validators) {
             Ok(row) => row,
             Err(problem) => {
-                debug!(node = self.settings.roster.name(&from), %problem, "row not taken");
+                debug!(node = self.settings.roster.name(from), %problem, "row not taken");
                 return;
             }
         };
@@ -524,8 +592,37 @@ where
         // Where rows go to watchers in turn, every so many-th comes here.
         let turns = if validators <= ALL_MAX { 1 } else { WATCHERS as u64 };
         self.health.row(node, row.sequence / turns, self.moment(now));
+        self.relay.keep(index, row.clone(), message, now);
         self.look_at(index, row, now);
         self.judge(now);
+    }
+
+    /// Takes a row that somebody passed on, if it is news, says something of now, and its sender signed it.
+    fn take_told(&mut self, told: Told) {
+        let (validators, index) = (self.settings.roster.len(), told.about as usize);
+        if validators > ALL_MAX || index >= validators || index == self.settings.me {
+            return;
+        }
+        let now = self.context.current();
+        let held = Duration::from_millis(told.held_ms.into());
+        let Some(claimed) = Row::claimed(&told.row).filter(|row| self.relay.is_news(index, row)) else { return };
+        if held >= SILENT_AFTER || !self.is_of_now(index, &claimed, now) {
+            return;
+        }
+        let key = &self.settings.roster.members()[index].key;
+        let Ok(row) = Row::open(&told.row, key, &self.settings.namespace, validators) else { return };
+        let at = now - held;
+        self.relay.keep(index, row.clone(), told.row, at);
+        self.sights.shared.lock().nodes[index].told = Some((row, at));
+    }
+
+    /// Whether a row was sent just now, by its sender's clock as far as that is known. Whoever passes a row on may have kept
+    /// it for long and not say so.
+    fn is_of_now(&self, index: usize, row: &Row, now: SystemTime) -> bool {
+        let ahead = self.sights.shared.lock().nodes[index].clock_ahead_ms;
+        let late = SILENT_AFTER + PASSED_ON_WITHIN + if ahead.is_some() { Duration::ZERO } else { CLOCK_SKEW_MAX };
+        let sent = i128::from(row.sent_ms) - i128::from(ahead.unwrap_or(0));
+        sent.abs_diff(i128::from(milliseconds(now))) <= late.as_millis()
     }
 
     fn is_newer(&self, index: usize, row: &Row) -> bool {
@@ -602,3 +699,6 @@ fn hearing(sight: &Sight, now: SystemTime) -> Hearing {
 fn saturated(time: Duration) -> u16 {
     u16::try_from(time.as_millis()).unwrap_or(u16::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,7 +128,11 @@ pub fn run(config: Config) -> Result<(), StartError> {
 
 fn runtime(folder: &Folder) -> tokio::Config {
     // Two threads: consensus is latency-bound, and many validators may share a machine.
-    tokio::Config::new().with_worker_threads(2).with_storage_directory(folder.storage()).with_catch_panics(false)
+    tokio::Config::new()
+        .with_worker_threads(2)
+        .with_storage_directory(folder.storage())
+        .with_catch_panics(false)
+        .with_read_write_timeout(network::SILENT_CONNECTION)
 }
 
 fn read_genesis(path: &Path) -> Result<Genesis, StartError> {

@@ -20,7 +20,7 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    wire::{GOSSIP_BYTES_MAX, PROBE_BYTES_MAX, PROTOCOL_VERSION, row_bytes_max},
+    wire::{GOSSIP_BYTES_MAX, PROBE_BYTES_MAX, PROTOCOL_VERSION, row_bytes_max, said_bytes_max},
     worker::{CanaryLimits, Execute, HUNG_AFTER, Worker},
 };
 use api::{EventLog, Request, Snapshot, Status};
@@ -68,7 +68,7 @@ pub const CHANNELS: [Channel; 9] = [
     Channel { id: 2, per_second: 128, burst: 32 },
     Channel { id: 3, per_second: 64, burst: 16 },
     Channel { id: 4, per_second: 1_024, burst: 128 },
-    Channel { id: 5, per_second: 16, burst: 8 },
+    Channel { id: 5, per_second: 32, burst: 8 },
     Channel { id: 6, per_second: 256, burst: 64 },
     Channel { id: 7, per_second: 128, burst: 32 },
     Channel { id: ORDERS, per_second: 4, burst: 4 },
@@ -198,7 +198,7 @@ pub fn message_bytes_max(validators: usize) -> u32 {
     commonware_p2p::max_message_size(&[
         mux::prefixed(simplex::max_payload_size::<Scheme, Digest>(n)),
         marshal::max_payload_size::<Standard<Block>, Scheme>(n, &()),
-        row_bytes_max(validators),
+        said_bytes_max(row_bytes_max(validators)),
         PROBE_BYTES_MAX,
         orders::MESSAGE_BYTES_MAX,
         // A count before the transactions.
@@ -467,6 +467,7 @@ where
             blocks_kept: config.store.blocks_kept,
             indexed_transactions: config.store.indexed_transactions,
             order_recovery_after: config.health.order_recovery_after,
+            slack_floor: i64::from(config.health.slack_floor),
         },
         Parts {
             ledger: ledger.clone(),

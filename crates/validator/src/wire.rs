@@ -1,13 +1,15 @@
 //! What validators say to each other beside consensus, and how it is written.
 //!
-//! Rows say who is there, how it is and whom it hears; probes ask who does not; gossip carries transactions. All decode
+//! Rows say who is there, how it is and whom it hears, and may be passed on; probes ask who does not; gossip carries transactions. All decode
 //! from arbitrary bytes without panic and without allocating more than they were sent.
 
 mod probe;
 mod row;
+mod told;
 
 pub use probe::{Answer, PROBE_BYTES_MAX, Probe, Question};
 pub use row::{Canary, Hearing, Row, RowError, Vitals, row_bytes_max};
+pub use told::{Said, TOLD_MAX, Told, said_bytes_max};
 
 use ledger::{
     Decode, DecodeError, Encode, Reader, Transaction,
@@ -17,7 +19,7 @@ use ledger::{
 
 /// Version of everything on the peer-to-peer channels. It is part of the handshake namespace: validators that speak
 /// another version cannot connect, and are shown as missing rather than blocked.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// Bytes of transactions in one gossip message.
 pub const GOSSIP_BYTES_MAX: usize = 256 << 10;
@@ -100,7 +102,11 @@ mod tests {
         for byte in 0..=u8::MAX {
             let garbage = vec![byte; 300];
             assert!(Gossip::decode(&garbage).is_err());
-            assert!(Row::decode(&garbage).is_err() && Probe::decode(&garbage[..byte.into()]).is_err());
+            assert!(
+                Row::decode(&garbage).is_err()
+                    && Said::decode(&garbage[1..]).is_ok() == (byte == 0)
+                    && Probe::decode(&garbage[..byte.into()]).is_err()
+            );
         }
         assert!(Gossip::decode(&u32::MAX.to_be_bytes()).is_err(), "a count is not trusted");
     }

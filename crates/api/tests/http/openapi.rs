@@ -2,12 +2,12 @@
 
 use crate::world::World;
 use api::{
-    AccountView, Affliction, AilmentView, BalanceView, BlockView, CertifiedView, ChangeView, Content, Cut, CutRequest,
-    Cuts, DamageView, Departing, Duty, EpisodeView, Event, EventKind, Finality, Healed, Illness, LinkView, LoadView,
-    MatrixView, Missed, Missing, NodeRow, NodeView, Nodes, PartitionsView, Problem, ProposalView, RecoveryView,
-    Releases, RepairView, SideView, Snapshot, Standing, Status, StoreStatus, Submission, Submitted, SubmittedTask,
-    SuspicionView, TaskCounts, TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState,
-    TransactionStatus, TransactionView, ValidatorsView, Why,
+    AccountView, Affliction, AilmentView, BalanceView, BlockView, CauseView, CertifiedView, ChangeView, Content, Cut,
+    CutRequest, Cuts, DamageView, Departing, Duty, EpisodeView, Event, EventKind, Finality, Healed, Illness, LinkView,
+    LoadView, MatrixView, Missed, Missing, NetworkState, NodeRow, NodeView, Nodes, PartitionsView, Problem,
+    ProposalView, RecoveryView, Releases, RepairView, SideView, Snapshot, Standing, Status, StoreStatus, Submission,
+    Submitted, SubmittedTask, SuspicionView, TaskCounts, TaskResult, TaskState, TaskSubmissions, TaskView, Tasks,
+    TasksProblem, TransactionState, TransactionStatus, TransactionView, ValidatorsView, Why,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -246,7 +246,9 @@ fn full_task() -> TaskView {
 
 fn full_snapshot() -> Snapshot {
     let missing = vec![Missing { since_ms: Some(1), ..Missing::default() }];
-    let why = Why { fix: Some(text()), halted_since_ms: Some(1), missing, reachable: vec![text()], ..Why::default() };
+    let causes = vec![CauseView { nodes: vec![text()], ..CauseView::default() }];
+    let reachable = vec![text()];
+    let why = Why { fix: Some(text()), halted_since_ms: Some(1), missing, reachable, causes, ..Why::default() };
     let node = NodeRow {
         silent_ms: Some(1),
         missing_since_ms: Some(1),
@@ -277,6 +279,8 @@ fn every_kind() -> Vec<EventKind> {
     vec![
         EventKind::Finalized { height: 1, digest: text(), transactions: 1 },
         EventKind::FinalityChanged { finality: Finality::Live, why: text() },
+        EventKind::StateChanged { state: NetworkState::Normal, why: text() },
+        EventKind::SlackChanged { slack: -1, floor: 0, alarm: true, why: text() },
         EventKind::NodeHeard { node: text() },
         EventKind::NodeSilent { node: text() },
         EventKind::DutyChanged { duty: Duty::Voting, reason: text() },
@@ -358,7 +362,7 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
     let snapshot = full_snapshot();
     let result = full_task().result.expect("a full task has one");
     let event = |kind| Event { offset: 1, time_ms: 1, kind };
-    let status = TransactionStatus { height: Some(1), ..TransactionStatus::default() };
+    let status = TransactionStatus { height: Some(1), halted: Some(text()), ..TransactionStatus::default() };
     BTreeMap::from([
         ("AccountView", values([AccountView::default()])),
         ("Affliction", values([Affliction::default(), Affliction { node: Some(text()), ..Affliction::default() }])),
@@ -369,6 +373,7 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
             values([BalanceView::default(), full])
         }),
         ("BlockView", values([BlockView { transactions: vec![transaction.clone()], ..BlockView::default() }])),
+        ("CauseView", values(snapshot.why.causes.clone())),
         ("CertifiedView", {
             let full = CertifiedView { proposals: vec![ProposalView::default()], ..CertifiedView::default() };
             values([CertifiedView::default(), full])
@@ -392,6 +397,10 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("MatrixView", values([MatrixView { rows: vec![vec![text()]], ..MatrixView::default() }])),
         ("Missed", values([Missed::default()])),
         ("Missing", values(snapshot.why.missing.clone())),
+        ("NetworkState", {
+            use NetworkState::{Normal, Partitioned, Recovering, UnderAttack};
+            values([Normal, Recovering, Partitioned, UnderAttack])
+        }),
         ("NodeRow", values([NodeRow::default(), snapshot.nodes[0].clone()])),
         ("NodeView", values([NodeView::default(), full_node(snapshot.nodes[0].clone())])),
         ("Nodes", values([Nodes { nodes: snapshot.nodes.clone(), ..Nodes::default() }])),

@@ -2,29 +2,35 @@
 
 use super::{EXACT_MAX, Mutual, Reach};
 
+/// Steps of the search. Cuts take a few dozen, random links a few thousand; what links a liar may claim must not hold
+/// anybody up.
+const STEPS_MAX: u32 = 50_000;
+
 /// Exact up to [`EXACT_MAX`] validators whose word is known, the best of a few greedy ones beyond.
 pub(super) fn largest(reach: &Reach, known: &[usize]) -> Mutual {
-    let is_largest = known.len() <= EXACT_MAX;
-    let mut members = if is_largest { exact(reach, known) } else { greedy(reach, known) };
+    let (mut members, is_largest) =
+        if known.len() <= EXACT_MAX { exact(reach, known) } else { (greedy(reach, known), false) };
     members.sort_unstable();
     Mutual { members, is_largest }
 }
 
-fn exact(reach: &Reach, known: &[usize]) -> Vec<usize> {
+/// A set, and whether the search came to its end.
+fn exact(reach: &Reach, known: &[usize]) -> (Vec<usize>, bool) {
     // Bit i stands for known[i].
     let neighbours: Vec<u64> = known
         .iter()
         .map(|a| (0..known.len()).filter(|i| reach.is_usable(*a, known[*i])).fold(0, |bits, i| bits | 1 << i))
         .collect();
     let all = if known.is_empty() { 0 } else { u64::MAX >> (EXACT_MAX - known.len()) };
-    let mut search = Search { neighbours: &neighbours, best: 0 };
+    let mut search = Search { neighbours: &neighbours, best: 0, steps: 0 };
     search.grow(0, all);
-    ones(search.best).map(|i| known[i]).collect()
+    (ones(search.best).map(|i| known[i]).collect(), search.steps < STEPS_MAX)
 }
 
 struct Search<'a> {
     neighbours: &'a [u64],
     best: u64,
+    steps: u32,
 }
 
 impl Search<'_> {
@@ -36,11 +42,12 @@ impl Search<'_> {
             }
             return;
         }
+        self.steps += 1;
         let mut left = candidates;
         // Of vertices with one colour no two are neighbours, so a clique has at most one of each. Those with the highest
         // colour come first; once the colours are too few for a larger clique, so are all that follow.
         for (vertex, colours) in self.coloured(candidates).into_iter().rev() {
-            if clique.count_ones() + colours <= self.best.count_ones() {
+            if self.steps >= STEPS_MAX || clique.count_ones() + colours <= self.best.count_ones() {
                 return;
             }
             self.grow(clique | 1 << vertex, left & self.neighbours[vertex]);
@@ -73,18 +80,21 @@ fn ones(bits: u64) -> impl Iterator<Item = usize> {
 /// From each of those with the most usable links, adds whoever has most of them among those that still fit.
 fn greedy(reach: &Reach, known: &[usize]) -> Vec<usize> {
     const STARTS: usize = 16;
-    let degree = |node: &usize| known.iter().filter(|other| reach.is_usable(*node, **other)).count();
-    let mut by_degree: Vec<usize> = known.to_vec();
-    by_degree.sort_by_cached_key(|node| (std::cmp::Reverse(degree(node)), *node));
+    let usable: Vec<Vec<bool>> =
+        known.iter().map(|a| known.iter().map(|b| reach.is_usable(*a, *b)).collect()).collect();
+    let degree = |i: &usize| usable[*i].iter().filter(|is_usable| **is_usable).count();
+    let mut by_degree: Vec<usize> = (0..known.len()).collect();
+    by_degree.sort_by_cached_key(|i| (std::cmp::Reverse(degree(i)), *i));
     let from = |start: &usize| {
         let mut clique = vec![*start];
         for node in &by_degree {
-            if clique.iter().all(|member| reach.is_usable(*member, *node)) {
+            if clique.iter().all(|member| usable[*member][*node]) {
                 clique.push(*node);
             }
         }
         clique
     };
     // Of equal ones the first is kept.
-    by_degree.iter().take(STARTS).map(from).rev().max_by_key(Vec::len).unwrap_or_default()
+    let best = by_degree.iter().take(STARTS).map(from).rev().max_by_key(Vec::len).unwrap_or_default();
+    best.into_iter().map(|i| known[i]).collect()
 }

@@ -113,6 +113,9 @@ impl Search<'_> {
             return;
         }
         for (i, node) in candidates.iter().enumerate() {
+            if self.steps >= STEPS_MAX {
+                return;
+            }
             let mut after = harms.to_vec();
             (0..self.harm.len()).filter(|other| self.harm[*node][*other]).for_each(|other| after[other] += 1);
             set.push(*node);

@@ -162,6 +162,38 @@ fn the_sentence_says_who_is_where_and_what_to_mend() {
     );
 }
 
+#[test]
+fn a_chain_and_a_star_of_a_hundred_thousand_have_the_bridges_that_they_should() {
+    let n = 100_000_u32;
+    let chain = Links::new(n as usize, &(1..n).map(|node| (node - 1, node)).collect::<Vec<_>>());
+    assert!(chain.sides().iter().all(|side| *side == 0));
+    assert_eq!(chain.bridges(), (1..n - 1).collect::<Vec<_>>());
+    let star = Links::new(n as usize, &(1..n).map(|node| (0, node)).collect::<Vec<_>>());
+    assert_eq!(star.bridges(), [0]);
+    let apart = Links::new(5, &[(3, 1)]);
+    assert_eq!((apart.sides(), apart.bridges()), (vec![0, 1, 2, 1, 3], vec![]));
+}
+
+#[test]
+fn a_search_that_takes_too_long_says_that_it_may_have_missed_something() {
+    // Links that hold for about nine in ten pairs, without any order: the hardest there are.
+    let n = 64;
+    let mut reach = whole(n);
+    let mut lot = 1_u64;
+    for (a, b) in (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))) {
+        lot = lot.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        if lot >> 33 & 0xff < 20 {
+            cut(&mut reach, &[a], &[b]);
+        }
+    }
+    let picture = Picture::of(&reach);
+    let members = &picture.mutual.members;
+    assert!(members.len() > 20, "{}", members.len());
+    assert!(members.iter().all(|a| members.iter().all(|b| a == b || reach.link(*a, *b) == Link::Usable)));
+    let repair = picture.repair.expect("no quorum");
+    assert!(!repair.links.is_empty() && !repair.is_cheapest);
+}
+
 /// Written apart from what it checks: reachability by repeated squaring of sets, sets by trying all.
 mod naive {
     use super::*;

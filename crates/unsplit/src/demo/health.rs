@@ -40,6 +40,8 @@ impl Health {
             | EventKind::ScalingChanged { .. }
             | EventKind::Finalized { .. }
             | EventKind::FinalityChanged { .. }
+            | EventKind::StateChanged { .. }
+            | EventKind::SlackChanged { .. }
             | EventKind::DutyChanged { .. }
             | EventKind::PeerBlocked { .. }
             | EventKind::FaultInjected { .. }

@@ -104,6 +104,7 @@ impl Storm {
         self.heal_after_split().await?;
         self.split_without_quorum().await?;
         self.heal_after_halt().await?;
+        self.one_way().await?;
         self.illness().await?;
         self.kill_everyone().await?;
         let (findings, balance) = self.audit().await;
@@ -152,6 +153,11 @@ impl Storm {
         };
         self.output.line(&act.line());
         self.acts.push(act);
+    }
+
+    /// A line below an act.
+    pub(super) fn say(&self, words: &str) {
+        self.output.line(&format!("            {words}"));
     }
 
     fn names(&self, nodes: &[usize]) -> String {
@@ -307,6 +313,8 @@ impl Storm {
         let ok = window.blocks > 0 && in_small == Some(0);
         let name = format!("split {} | {}", sides(&large), sides(&small));
         self.act(&name, "first finalizes / second pauses", since, Outcome { measured, words, ok });
+        self.say_why(large[0]).await;
+        self.say_why(small[0]).await;
         Ok(())
     }
 
@@ -347,7 +355,7 @@ impl Storm {
         let expected = format!("nobody has {}: HALT, safe", quorum(everyone.len()));
         self.act(&name, &expected, since, Outcome { measured, words, ok });
         if let Some(sentence) = sentence {
-            self.output.line(&format!("            why: {sentence}"));
+            self.say(&format!("why: {sentence}"));
         }
         Ok(())
     }

@@ -135,6 +135,8 @@ impl Work {
             EventKind::CommitRejected { number, token, .. } => drop(self.stale.insert((*number, *token))),
             EventKind::Finalized { .. }
             | EventKind::FinalityChanged { .. }
+            | EventKind::StateChanged { .. }
+            | EventKind::SlackChanged { .. }
             | EventKind::NodeHeard { .. }
             | EventKind::NodeSilent { .. }
             | EventKind::NodeAiling { .. }

@@ -6,7 +6,8 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
-    network::{Devnet, Row, SOON},
+    http,
+    network::{Devnet, Row, SOON, encoded, transfer},
     world::{World, kill, until},
 };
 
@@ -84,6 +85,48 @@ fn a_halt_is_told_with_its_reason_its_code_and_every_validator_as_a_row() {
     assert_eq!(devnet.run("faults").ok().trim(), "no fault");
     devnet.run("restart n3").ok();
     wait_for_code(0);
+}
+
+#[test]
+fn in_a_halt_writes_stay_pending_and_say_so_reads_are_marked_as_stale_and_alarms_go_off() {
+    let world = World::shared("stale");
+    let devnet = Devnet::up(&world, 4);
+    let (node, key) = (devnet.row("n0").node(), devnet.account());
+    let account = format!("accounts/{}", key.public());
+    let is_stale = |path: &str| Some(node.ask(path)?["stale"] == true);
+    for path in ["status", &account, "blocks/latest"] {
+        assert_eq!(is_stale(path), Some(false), "{path}");
+    }
+    devnet.run("fault partition 0-1/2-3 --for 120s").ok();
+    until(SOON, "it is halted", || {
+        Some(()).filter(|()| node.ask("status").is_some_and(|it| it["finality"] == "halted"))
+    });
+    for path in ["status", &account, "blocks/latest"] {
+        until(SOON, "it is stale, and how old is told", || {
+            let view = node.ask(path)?;
+            (view["stale"] == true && view["age_ms"].as_u64() > Some(1_000)).then_some(())
+        });
+    }
+    let bytes = encoded(&transfer(&key, node.chain_id(), 0));
+    let answer = node.submit(&bytes, Some(&node.token));
+    assert_eq!((answer.status, answer.body["state"].as_str()), (202, Some("pending")), "{:?}", answer.body);
+    let halted = answer.body["halted"].as_str().expect("it says why");
+    assert!(halted.contains("stays pending") && halted.contains("HALTED (safe)"), "{halted}");
+
+    let events = world.unsplit(&format!("--api {} -o json events --kinds slack_changed,state_changed", node.api)).ok();
+    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).expect("an event")).collect();
+    let told = |holds: &dyn Fn(&Value) -> bool| assert!(events.iter().any(holds), "{events:#?}");
+    told(&|event| event["event"] == "slack_changed" && event["alarm"] == true && event["slack"].as_i64() < Some(0));
+    told(&|event| event["event"] == "state_changed" && event["state"] == "partitioned");
+    let metrics = http::metrics(&node.api).expect("metrics");
+    for line in ["unsplit_quorum_slack_low 1", "unsplit_state{state=\"partitioned\"} 1", "unsplit_finality_live 0"] {
+        assert!(metrics.contains(line), "{line}: {metrics}");
+    }
+
+    devnet.run("heal").ok();
+    let is_final = || node.submit(&bytes, Some(&node.token)).body["state"] == "finalized";
+    until(SOON, "what waited is final", || is_final().then_some(()));
+    assert_eq!(is_stale("status"), Some(false));
 }
 
 #[test]

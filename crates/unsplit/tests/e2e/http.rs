@@ -40,6 +40,17 @@ pub(crate) fn get(api: &str, path: &str) -> io::Result<Answer> {
     send(api, &Request { method: "GET", path, token: None, content: "", body: &[] })
 }
 
+/// The metrics, as text.
+pub(crate) fn metrics(api: &str) -> io::Result<String> {
+    let host = api.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    Ok(text)
+}
+
 pub(crate) fn send(api: &str, request: &Request<'_>) -> io::Result<Answer> {
     let host = api.trim_start_matches("http://");
     let mut head = format!(

@@ -3,6 +3,7 @@
 //! - `world`: a folder, ports and processes that end with the test
 //! - `http`: one request, written out in full
 //! - `network`: a devnet, or one validator alone, and what it says
+//! - `blackout`: links that drop everything, and how soon it goes on after that
 //! - `faults`, `demo`: what the network survives
 //! - `work`: tasks, as they are asked for and told of
 //! - `tasks`: work that is done, and work that cannot be
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod blackout;
 mod clocks;
 mod demo;
 mod events;

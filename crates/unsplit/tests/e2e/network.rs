@@ -63,6 +63,11 @@ impl<'a> Devnet<'a> {
         self.rows().into_iter().find(|row| row.name == name).expect("a row for every validator, dead ones included")
     }
 
+    /// An account with funds.
+    pub(crate) fn account(&self) -> SecretKey {
+        read_key(&self.dir.join("accounts/a0.key"))
+    }
+
     /// The process that holds the validators.
     pub(crate) fn holder(&self) -> u32 {
         let holder = self.document()["holder"].as_u64().expect("somebody holds it");

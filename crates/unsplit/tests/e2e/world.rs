@@ -99,11 +99,26 @@ impl World {
         self.start(line.split_whitespace(), variables)
     }
 
+    /// The same in a network namespace.
+    pub(crate) fn spawn_in(&self, space: &str, line: &str) -> Process {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", space, env!("CARGO_BIN_EXE_unsplit")]);
+        self.start_as(command, line.split_whitespace(), &[])
+    }
+
     fn start<'a>(&self, words: impl Iterator<Item = &'a str>, variables: &[(&str, &str)]) -> Process {
+        self.start_as(Command::new(env!("CARGO_BIN_EXE_unsplit")), words, variables)
+    }
+
+    fn start_as<'a>(
+        &self,
+        mut command: Command,
+        words: impl Iterator<Item = &'a str>,
+        variables: &[(&str, &str)],
+    ) -> Process {
         let number = self.commands.fetch_add(1, Ordering::Relaxed);
         let (out, err) = (self.path(&format!("{number}.out")), self.path(&format!("{number}.err")));
         let file = |path: &Path| File::create(path).expect("our own folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_unsplit"));
         // What the developer has set is not part of the test.
         for (name, _) in std::env::vars() {
             if name.starts_with("UNSPLIT_") || name.starts_with("RUST_") {

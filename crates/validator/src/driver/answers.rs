@@ -3,6 +3,7 @@
 use super::{
     Driver, GOSSIP_EVERY, SIGNED_WITHIN,
     nodes::{show_sight, unknown},
+    why::{show_finality, show_why},
 };
 use crate::{
     boundary::{CUT_MAX, Cut},
@@ -12,14 +13,15 @@ use crate::{
     roster::Roster,
 };
 use api::{
-    AccountView, BlockAt, BlockView, CutRequest, Duty, EventKind, Finality, Missing, NodeRow, Refusal, RefusalClass,
-    Request, Snapshot, Status, TaskCounts, TaskState, TransactionState, TransactionStatus, TransactionView, Why,
+    AccountView, BlockAt, BlockView, CutRequest, Duty, EventKind, Finality, NetworkState, NodeRow, Refusal,
+    RefusalClass, Request, Snapshot, Status, TaskCounts, TaskState, TransactionState, TransactionStatus,
+    TransactionView,
 };
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
 use ledger::{Decode as _, Hash, Height, Kind, State, Submission, Transaction, TransactionError, TxId, faults, quorum};
-use sentinel::why::{self, Scene};
+use sentinel::why;
 use std::{
     collections::BTreeSet,
     time::{Duration, SystemTime},
@@ -34,9 +36,11 @@ where
     /// Answers one request. Whoever no longer waits for the answer has dropped its end; that is theirs to decide.
     pub(super) async fn answer(&mut self, request: Request) {
         match request {
-            Request::Submit { bytes, reply } => drop(reply.send(self.submit(&bytes))),
+            Request::Submit { bytes, reply } => drop(reply.send(self.submit(&bytes).map(|status| self.halted(status)))),
             Request::Block { at, reply } => drop(reply.send(self.show_block(at).await)),
-            Request::Transaction { id, reply } => drop(reply.send(self.transaction(TxId(Hash(id))))),
+            Request::Transaction { id, reply } => {
+                drop(reply.send(self.transaction(TxId(Hash(id))).map(|status| self.halted(status))));
+            }
             Request::Account { id, reply } => drop(reply.send(self.account(ledger::PublicKey(id)))),
             Request::SubmitTasks { transactions, reply } => {
                 let answers = transactions.iter().map(|bytes| self.submit_task(bytes)).collect();
@@ -93,6 +97,16 @@ where
         Ok(())
     }
 
+    /// Says of a pending transaction that it stays so, while nothing becomes final.
+    fn halted(&self, status: TransactionStatus) -> TransactionStatus {
+        let is_halted = self.finality == Finality::Halted && status.state == TransactionState::Pending;
+        let halted = is_halted.then(|| {
+            let why = self.parts.snapshot.borrow().why.sentence.clone();
+            format!("it stays pending until finality is back, and is lost if this validator is restarted before. {why}")
+        });
+        TransactionStatus { halted, ..status }
+    }
+
     fn transaction(&self, id: TxId) -> Option<TransactionStatus> {
         if let Some(height) = self.index.lock().height(&id) {
             return Some(status(id, TransactionState::Finalized, Some(height)));
@@ -103,17 +117,21 @@ where
     fn account(&self, id: ledger::PublicKey) -> AccountView {
         let state = self.parts.ledger.finalized();
         let account = state.account(&id);
+        let (age_ms, stale) = self.age(&state, self.finality, self.context.current());
         AccountView {
             schema: "unsplit.account/1".into(),
             id: id.to_string(),
             balance: account.balance.0,
             nonce: account.nonce.0,
             height: state.height().0,
+            stale,
+            age_ms,
         }
     }
 
     async fn show_block(&self, at: BlockAt) -> Option<BlockView> {
-        let applied = self.parts.ledger.finalized().height();
+        let state = self.parts.ledger.finalized();
+        let applied = state.height();
         let height = match at {
             BlockAt::Latest => applied,
             BlockAt::Height(height) => Height(height),
@@ -121,10 +139,12 @@ where
         if height > applied {
             return None;
         }
-        if height == Height(0) {
-            return Some(view(&self.settings.genesis, &self.settings.roster));
-        }
-        Some(view(self.block(height).await?.inner(), &self.settings.roster))
+        let mut shown = match height {
+            Height(0) => view(&self.settings.genesis, &self.settings.roster),
+            _ => view(self.block(height).await?.inner(), &self.settings.roster),
+        };
+        (shown.age_ms, shown.stale) = self.age(&state, self.finality, self.context.current());
+        Some(shown)
     }
 
     fn cut(&mut self, request: &CutRequest) -> Result<api::Cut, Refusal> {
@@ -195,44 +215,23 @@ where
 
     /// Everything that is shown, at one moment.
     pub(super) fn snapshot(&self, now: SystemTime) -> Snapshot {
-        let scene = self.scene(now);
-        let explained = why::explain(&scene);
-        let status = self.status(now, &explained);
-        let (ready, not_ready) = readiness(&status, &scene);
         let state = self.parts.ledger.finalized();
+        let voters = self.voters(&state);
+        let scene = self.scene(now, &voters, &state);
+        let explained = why::explain(&scene);
+        let mut status = self.status(now, &explained);
+        status.state = self.network_state(&scene, &voters, &explained, &state);
+        let (ready, not_ready) = readiness(&status, self.parts.guard.observing());
         let nodes = (0..self.peers.len()).map(|index| self.row(index, now, &status, &state)).collect();
+        let partitions = self.show_picture(&explained.picture, &voters, now);
         let why = show_why(&scene, explained);
-        Snapshot { schema: "unsplit.snapshot/1".into(), status, nodes, why, ready, not_ready }
+        Snapshot { schema: "unsplit.snapshot/1".into(), status, nodes, why, partitions, ready, not_ready }
     }
 
-    fn scene(&self, now: SystemTime) -> Scene {
-        let members = self.settings.roster.members();
-        let mut me = String::new();
-        let mut peers = Vec::new();
-        let state = self.parts.ledger.finalized();
-        for (member, peer) in members.iter().zip(&self.peers) {
-            let name = member.entry.name.clone();
-            if member.key == self.settings.me {
-                me = name;
-                continue;
-            }
-            if !state.is_voter(&member.entry.key) {
-                continue;
-            }
-            let missing_since_ms = peer.missing_since.map(milliseconds);
-            let voting = peer.sight.row.as_ref().map(|(row, _)| row.voting);
-            peers.push(why::Peer { name, heard: peer.is_heard, missing_since_ms, voting });
-        }
-        Scene {
-            me,
-            observing: self.observing(&state),
-            is_gone: !state.is_voter(&self.settings.secret.public()),
-            peers,
-            height: state.height().0,
-            now_ms: milliseconds(now),
-            started_ms: milliseconds(self.started),
-            finalized_ms: self.finalized_at.map(milliseconds),
-        }
+    /// How old the state is, in milliseconds, and whether it is not to be taken for the present one.
+    fn age(&self, state: &State, finality: Finality, now: SystemTime) -> (u64, bool) {
+        let age_ms = milliseconds(now).saturating_sub(state.timestamp().0);
+        (age_ms, finality == Finality::Halted || age_ms > why::STALLED_AFTER_MS)
     }
 
     fn status(&self, now: SystemTime, why: &why::Why) -> Status {
@@ -242,6 +241,7 @@ where
             (mempool.len(), mempool.bytes())
         };
         let n = state.voters().len();
+        let (age_ms, stale) = self.age(&state, show_finality(why.finality), now);
         let elapsed = |then| u64::try_from(since(now, then).as_millis()).unwrap_or(u64::MAX);
         Status {
             schema: "unsplit.status/1".into(),
@@ -249,7 +249,8 @@ where
             key: self.settings.me.to_string(),
             chain_id: self.settings.chain.to_string(),
             version: env!("CARGO_PKG_VERSION").into(),
-            finality: finality(why.finality),
+            finality: show_finality(why.finality),
+            state: NetworkState::default(),
             duty: self.duty,
             height: state.height().0,
             tip: self.tip.max(state.height().0),
@@ -258,11 +259,14 @@ where
             view: self.parts.rounds.get().1,
             state_root: state.root().to_string(),
             block_time_ms: state.timestamp().0,
+            age_ms,
+            stale,
             validators: n,
             quorum: quorum(n),
             faults_tolerated: faults(n),
             reachable: why.reachable.len(),
             slack: why.slack(),
+            slack_floor: self.settings.slack_floor,
             mempool_transactions,
             mempool_bytes,
             task_keep_blocks: state.task_limits().keep_blocks,
@@ -340,41 +344,12 @@ pub(super) fn describe(roster: &Roster, cut: &Cut) -> String {
 
 fn status(id: TxId, state: TransactionState, height: Option<Height>) -> TransactionStatus {
     let height = height.map(|height| height.0);
-    TransactionStatus { schema: "unsplit.transaction/1".into(), id: id.to_string(), state, height }
-}
-
-const fn finality(finality: why::Finality) -> Finality {
-    match finality {
-        why::Finality::Starting => Finality::Starting,
-        why::Finality::Live => Finality::Live,
-        why::Finality::Degraded => Finality::Degraded,
-        why::Finality::Halted => Finality::Halted,
-    }
-}
-
-fn show_why(scene: &Scene, why: why::Why) -> Why {
-    let silent_ms = |since: Option<u64>| scene.now_ms.saturating_sub(since.unwrap_or(scene.started_ms));
-    Why {
-        schema: "unsplit.why/1".into(),
-        finality: finality(why.finality),
-        sentence: why.sentence,
-        fix: why.fix,
-        height: scene.height,
-        halted_since_ms: why.halted_since_ms,
-        quorum: why.quorum,
-        reachable: why.reachable,
-        missing: why
-            .missing
-            .into_iter()
-            .map(|(name, since_ms)| Missing { name, since_ms, silent_ms: silent_ms(since_ms) })
-            .collect(),
-        observers: why.observers,
-    }
+    TransactionStatus { schema: "unsplit.transaction/1".into(), id: id.to_string(), state, height, halted: None }
 }
 
 /// Whether this validator may be counted on, or why not.
-fn readiness(status: &Status, scene: &Scene) -> (bool, Option<String>) {
-    if let Some(reason) = &scene.observing {
+fn readiness(status: &Status, observing: Option<String>) -> (bool, Option<String>) {
+    if let Some(reason) = observing {
         return (false, Some(format!("observing without a vote: {reason}")));
     }
     let limit = u64::try_from(SIGNED_WITHIN.as_millis()).unwrap_or(u64::MAX);
@@ -400,6 +375,7 @@ fn view(block: &Block, roster: &Roster) -> BlockView {
         parent_state_root: inner.parent_state_root.to_string(),
         bytes: block.size(),
         transactions: inner.transactions.iter().map(|transaction| show_transaction(transaction, roster)).collect(),
+        ..BlockView::default()
     }
 }
 

@@ -124,6 +124,11 @@ impl Row {
 }
 
 impl Row {
+    /// What a message says, whoever signed it: to see whether it is worth a look at its signature.
+    pub fn claimed(message: &[u8]) -> Option<Self> {
+        Self::decode(message.split_last_chunk::<SIGNATURE_BYTES>()?.0).ok()
+    }
+
     /// Whether this comes after another of its sender: later in one run of it, or in another run. That one may have begun
     /// earlier by its own clock, which was set back since.
     pub const fn follows(&self, other: &Self) -> bool {
