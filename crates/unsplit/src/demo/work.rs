@@ -148,6 +148,10 @@ impl Work {
             | EventKind::StandingChanged { .. }
             | EventKind::SetDecided { .. }
             | EventKind::EpochBegan { .. }
+            | EventKind::JoinRequested { .. }
+            | EventKind::Learner { .. }
+            | EventKind::CaughtUp { .. }
+            | EventKind::JoinEnded { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::DutyChanged { .. }
             | EventKind::PeerBlocked { .. }
