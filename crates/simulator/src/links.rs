@@ -74,6 +74,7 @@ impl Topology {
                 | Fault::SlowDisk { .. }
                 | Fault::FalseAccuser { .. }
                 | Fault::Leave { .. }
+                | Fault::Join { .. }
                 | Fault::PowerLoss => unreachable!("only faults of the network are kept here"),
             }
         }

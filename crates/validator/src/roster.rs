@@ -181,3 +181,63 @@ impl Roster {
         self.members().iter().map(|member| (member.key.clone(), member.entry.name.clone())).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{VALIDATOR, apply, chain, genesis, key, state};
+    use commonware_cryptography::{Signer as _, ed25519::PrivateKey};
+    use ledger::{Height, Kind, Nonce, Request, SecretKey, Transaction};
+
+    /// Gives a seat to the holder of that key: it asks, and the only validator approves.
+    fn seat(state: &mut State, who: &SecretKey, name: &str) {
+        let sign = |key: &SecretKey, kind| Transaction::sign(key, chain(), Nonce(0), Height(500), kind);
+        let request = Request {
+            name: name.into(),
+            address: format!("{name}:1"),
+            region: "local".into(),
+            capacity: 1,
+            replaces: None,
+        };
+        apply(state, vec![sign(who, Kind::Join(request))], 1);
+        let since = state.height();
+        apply(state, vec![sign(&key(VALIDATOR), Kind::Approve { node: who.public(), since })], 1);
+        assert!(state.seat(&who.public()).is_some());
+    }
+
+    fn names(roster: &Roster) -> Vec<String> {
+        roster.members().iter().map(|member| member.entry.name.clone()).collect()
+    }
+
+    #[test]
+    fn whoever_gets_a_seat_comes_last_and_all_clones_see_it() {
+        let (mut state, roster) = (state(), Roster::new(&genesis()).expect("good keys"));
+        let clone = roster.clone();
+        assert!(!roster.follow(&state), "nobody new");
+        seat(&mut state, &key(50), "n1");
+        assert!(roster.follow(&state) && !roster.follow(&state));
+        seat(&mut state, &key(51), "n2");
+        assert!(roster.follow(&state));
+        assert_eq!(names(&clone), ["n0", "n1", "n2"]);
+        let named = clone.named("n2").expect("it has a seat");
+        assert_eq!((named.entry.key, clone.index(&named.key)), (key(51).public(), Some(2)));
+        assert_eq!((clone.len(), clone.first()), (3, 1));
+    }
+
+    #[test]
+    fn a_node_without_a_seat_is_its_own_last_until_it_has_one() {
+        let mut state = state();
+        let private = PrivateKey::from_seed(7);
+        let secret = SecretKey::from_bytes(
+            commonware_codec::Encode::encode(&private).as_ref().try_into().expect("an Ed25519 key has 32 bytes"),
+        );
+        let roster = Roster::new(&genesis()).expect("good keys").seen_by(&private.public_key(), "me");
+        assert_eq!(names(&roster), ["n0", "me"]);
+        seat(&mut state, &key(50), "n1");
+        assert!(roster.follow(&state));
+        assert_eq!((names(&roster), roster.index(&private.public_key())), (vec!["n0".into(), "n1".into(), "me".into()], Some(2)));
+        seat(&mut state, &secret, "called");
+        assert!(roster.follow(&state));
+        assert_eq!(names(&roster), ["n0", "n1", "called"], "as it asked to be called");
+    }
+}

@@ -221,7 +221,8 @@ where
             class: RefusalClass::Conflict,
         };
         if !state.is_voter(&me) {
-            return Err(refused("this validator has no vote".into()));
+            let words = if seat.until.is_some() { "any more" } else { "yet" };
+            return Err(refused(format!("this validator has no vote {words}")));
         }
         if let Some(epoch) = seat.until {
             return Err(refused(format!("it is decided that this validator has no vote from epoch {epoch} on")));
