@@ -2,7 +2,7 @@
 
 use crate::{
     AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, EventLog, MatrixView, NodeView,
-    PartitionsView, RecoveryView, Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus, ValidatorsView,
+    PartitionsView, RecoveryView, Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus, ValidatorsView, WantedChange,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -82,12 +82,17 @@ pub enum Request {
     },
     /// Say who validates, and who would if these were to go.
     Validators {
-        /// By their own wish.
-        leave: Vec<String>,
-        /// Because they do not answer.
-        remove: Vec<String>,
+        /// What is wanted.
+        wanted: WantedChange,
         /// Refused if there is none of such a name.
         reply: oneshot::Sender<Result<ValidatorsView, Refusal>>,
+    },
+    /// Approve of somebody who asks for a seat.
+    Approve {
+        /// Its name or key.
+        node: String,
+        /// The transaction that says so, or why there is none.
+        reply: oneshot::Sender<Result<TransactionStatus, Refusal>>,
     },
     /// Leave the set of validators when an epoch ends, or stay after all.
     Leave {

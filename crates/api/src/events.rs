@@ -129,7 +129,7 @@ impl Subscription {
 
 impl EventKind {
     /// What [`EventKind::name`] may say, in the order of the kinds.
-    pub const NAMES: [&str; 24] = [
+    pub const NAMES: [&str; 28] = [
         "finalized",
         "finality_changed",
         "state_changed",
@@ -151,6 +151,10 @@ impl EventKind {
         "standing_changed",
         "set_decided",
         "epoch_began",
+        "join_requested",
+        "learner",
+        "caught_up",
+        "join_ended",
         "scaling_changed",
         "task_changed",
         "commit_rejected",
@@ -180,6 +184,10 @@ impl EventKind {
             Self::StandingChanged { .. } => "standing_changed",
             Self::SetDecided { .. } => "set_decided",
             Self::EpochBegan { .. } => "epoch_began",
+            Self::JoinRequested { .. } => "join_requested",
+            Self::Learner { .. } => "learner",
+            Self::CaughtUp { .. } => "caught_up",
+            Self::JoinEnded { .. } => "join_ended",
             Self::ScalingChanged { .. } => "scaling_changed",
             Self::TaskChanged { .. } => "task_changed",
             Self::CommitRejected { .. } => "commit_rejected",
@@ -293,8 +301,12 @@ mod tests {
                 network_event: false,
                 height: 1,
             },
-            EventKind::SetDecided { epoch: 1, validators: 4, going: vec![], postponed: vec![] },
-            EventKind::EpochBegan { epoch: 1, validators: 4, gone: vec![] },
+            EventKind::SetDecided { epoch: 1, validators: 4, going: vec![], coming: vec![], postponed: vec![] },
+            EventKind::EpochBegan { epoch: 1, validators: 4, gone: vec![], came: vec![] },
+            EventKind::JoinRequested { node: text(), key: text() },
+            EventKind::Learner { node: text(), key: text() },
+            EventKind::CaughtUp { node: text(), key: text() },
+            EventKind::JoinEnded { node: text(), key: text(), reason: text() },
             EventKind::ScalingChanged { capacity: 1, desired: 2 },
             EventKind::TaskChanged {
                 number: 1,

@@ -132,6 +132,7 @@ fn everywhere() -> OpenApiRouter<Arc<Window>> {
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::show))
         .routes(routes!(nodes::validators))
+        .routes(routes!(nodes::approve))
         .routes(routes!(nodes::leave))
         .routes(routes!(nodes::stay))
         .routes(routes!(nodes::drain))

@@ -533,7 +533,9 @@ pub enum EventKind {
         validators: u64,
         /// Who does not any more.
         going: Vec<Departing>,
-        /// Who was to go and stays for now.
+        /// Who does for the first time.
+        coming: Vec<String>,
+        /// What was to change and does not for now.
         postponed: Vec<Departing>,
     },
     /// An epoch began.
@@ -544,6 +546,38 @@ pub enum EventKind {
         validators: u64,
         /// Who voted until now and does not any more.
         gone: Vec<String>,
+        /// Who votes for the first time.
+        came: Vec<String>,
+    },
+    /// Somebody asks for a seat.
+    JoinRequested {
+        /// What it is to be called.
+        node: String,
+        /// Its key.
+        key: String,
+    },
+    /// Enough validators approve of it: it is a learner, with a seat and no vote.
+    Learner {
+        /// What it is called.
+        node: String,
+        /// Its key.
+        key: String,
+    },
+    /// A learner is level with the chain for the first time.
+    CaughtUp {
+        /// What it is called.
+        node: String,
+        /// Its key.
+        key: String,
+    },
+    /// A request for a seat is over, and nothing came of it.
+    JoinEnded {
+        /// What it was to be called.
+        node: String,
+        /// Its key.
+        key: String,
+        /// Why.
+        reason: String,
     },
     /// The tasks ask for another capacity than before: what an autoscaler should aim at.
     ScalingChanged {

@@ -390,26 +390,62 @@ impl Certified {
     }
 }
 
+/// What of a validator breaks its rule.
+pub(crate) struct FieldFault {
+    pub(crate) field: &'static str,
+    /// What it must be.
+    pub(crate) rule: &'static str,
+    /// What it is.
+    pub(crate) got: String,
+}
+
+const KEY: &str = "an Ed25519 public key; `unsplit node show-id` prints it";
+
+/// What breaks its rule of what somebody says of itself who validates, or wants to.
+pub(crate) fn field_fault(
+    key: &PublicKey,
+    name: &str,
+    address: &str,
+    region: &str,
+    capacity: u32,
+) -> Option<FieldFault> {
+    const NAME: &str = "1 to 32 of a-z, 0-9 and -";
+    const ADDRESS: &str = "host:port with a port from 1 to 65535";
+    const CAPACITY: &str = "at least 1";
+    let fault = |field, rule, got: &dyn ToString| Some(FieldFault { field, rule, got: abridged(&got.to_string()) });
+    if !is_label(name, NAME_BYTES_MAX) {
+        return fault("name", NAME, &name);
+    }
+    if !is_label(region, NAME_BYTES_MAX) {
+        return fault("region", NAME, &region);
+    }
+    if !is_address(address) {
+        return fault("address", ADDRESS, &address);
+    }
+    if !is_usable(key) {
+        return fault("key", KEY, key);
+    }
+    if capacity < 1 { fault("capacity", CAPACITY, &capacity) } else { None }
+}
+
 impl GenesisValidator {
     fn validate(&self, entry: usize) -> Result<(), GenesisError> {
-        const NAME: &str = "1 to 32 of a-z, 0-9 and -";
-        const ADDRESS: &str = "host:port with a port from 1 to 65535";
         const HOST: &str = "a host name or an IP address without a port";
-        const KEY: &str = "an Ed25519 public key; `unsplit node show-id` prints it";
-        const CAPACITY: &str = "at least 1";
+        let Self { name, key, address, region, capacity, .. } = self;
+        if let Some(FieldFault { field, rule, got }) = field_fault(key, name, address, region, *capacity) {
+            return Err(GenesisError::Field { entry, field, rule, got });
+        }
         let check = |holds: bool, field, rule, got: &dyn ToString| match holds {
             true => Ok(()),
             false => Err(GenesisError::Field { entry, field, rule, got: abridged(&got.to_string()) }),
         };
-        check(is_label(&self.name, NAME_BYTES_MAX), "name", NAME, &self.name)?;
-        check(is_label(&self.region, NAME_BYTES_MAX), "region", NAME, &self.region)?;
-        check(is_address(&self.address), "address", ADDRESS, &self.address)?;
-        check(is_usable(&self.key), "key", KEY, &self.key)?;
-        if let Some(GenesisSupervisor { key, address }) = &self.supervisor {
-            check(is_host(address), "supervisor.address", HOST, address)?;
-            check(is_usable(key), "supervisor.key", KEY, key)?;
+        match &self.supervisor {
+            Some(GenesisSupervisor { key, address }) => {
+                check(is_host(address), "supervisor.address", HOST, address)?;
+                check(is_usable(key), "supervisor.key", KEY, key)
+            }
+            None => Ok(()),
         }
-        check(self.capacity >= 1, "capacity", CAPACITY, &self.capacity)
     }
 }
 

@@ -30,7 +30,7 @@ pub use genesis::{
 };
 pub use releases::Certification;
 pub use reputation::Reputation;
-pub use roster::{Decision, Departure, Postponed, Seat};
+pub use roster::{Candidate, Decision, Departure, Mark, Postponed, Request, Seat, Step, Transition};
 pub use state::{
     Account, BalanceStatistics, BlockError, ProofError, Rebuild, Share, State, StateError, TransactionError, Validator,
     proven_voters,

@@ -21,7 +21,7 @@ use crate::{
     genesis::{self, Certified, EpochLimits, Genesis, GenesisValidator, TaskLimits},
     releases::{self, Certification},
     reputation::Outcome,
-    roster::Roster,
+    roster::{Mark, Request, Roster, Turnover},
     tasks::{
         self, Lease, Now, Task, TaskCounts, Tasks,
         balance::Worker,
@@ -49,7 +49,7 @@ pub use statistics::{BalanceStatistics, Share};
 use std::collections::BTreeSet;
 
 /// The version of the entries' format, kept in the parameters entry.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// The first byte of a key says what is stored under it.
 const PARAMETERS: u8 = 0;
@@ -95,6 +95,8 @@ pub struct Validator {
     pub region: String,
     /// How much work it takes, relative to others.
     pub capacity: u32,
+    /// The number of its seat: what [`State::members`] has it at.
+    pub place: u32,
 }
 
 /// What holds for the chain as a whole.
@@ -196,8 +198,9 @@ pub enum TransactionError {
         /// What it is at most.
         max: u64,
     },
-    /// The id of a task is kept for a while after it is finished, and no submission may outlast that.
-    #[error("the submission expires at height {expires}, it must at {max} or earlier")]
+    /// The id of a task is kept for a while after it is finished, and that somebody asked for a seat for a while after that
+    /// is over; no submission and no request may outlast that.
+    #[error("the transaction expires at height {expires}, it must at {max} or earlier")]
     ExpiresTooLate {
         /// When it expires.
         expires: Height,
@@ -386,6 +389,93 @@ pub enum TransactionError {
         /// From when on.
         epoch: Epoch,
     },
+    /// What somebody says of itself who wants a seat.
+    #[error("{field} must be {rule}, not {got:?}")]
+    RequestField {
+        /// Which field.
+        field: &'static str,
+        /// What it must be.
+        rule: &'static str,
+        /// What it is.
+        got: String,
+    },
+    /// It belongs to somebody who has, had or wants a seat.
+    #[error("the {field} {value} is taken, by {by}: a seat, and what belongs to it, is taken once")]
+    Taken {
+        /// Key, name or address.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// Whose it is.
+        by: NodeId,
+    },
+    /// Anybody may ask, so those who do are few.
+    #[error("{max} want a seat already, the most at a time: try again later")]
+    CandidatesFull {
+        /// How many may.
+        max: usize,
+    },
+    /// Seats are never given twice, and all are given.
+    #[error("all {max} seats of this chain are given")]
+    SeatsFull {
+        /// How many there are.
+        max: usize,
+    },
+    /// Nobody with this key wants a seat.
+    #[error("{node} does not ask for a seat: it never did, it took it back, it lapsed, or it has one")]
+    NoCandidate {
+        /// Whose key.
+        node: NodeId,
+    },
+    /// It asked again since.
+    #[error("the request of block {got} is over, that of block {now} stands")]
+    RequestStale {
+        /// The one that was named.
+        got: Height,
+        /// The one that stands.
+        now: Height,
+    },
+    /// Another validator's place is no business of the sender's.
+    #[error("it wants the place of {replaced}, and only {replaced} can give that away")]
+    NotTheReplaced {
+        /// Whose place it is.
+        replaced: NodeId,
+    },
+    /// It is already as was asked.
+    #[error("the validator approves of that already")]
+    ApprovedAlready,
+    /// Nobody has approved of it yet.
+    #[error("{node} is no learner: validators have to approve of it first")]
+    NotALearner {
+        /// Whose key.
+        node: NodeId,
+    },
+    /// It named the root after a later block already.
+    #[error("it named the root after block {last} already, which is not before block {got}")]
+    LevelStale {
+        /// The one that was named.
+        got: Height,
+        /// The newest that was named before.
+        last: Height,
+    },
+    /// The block is not known here yet.
+    #[error("block {height} is ahead of this state")]
+    RootAhead {
+        /// Which block.
+        height: Height,
+    },
+    /// It is too long ago, or none that may be named.
+    #[error("no root after block {height} is kept: it is of every eighth block, for 256 blocks")]
+    RootUnknown {
+        /// Which block.
+        height: Height,
+    },
+    /// It is not where we are.
+    #[error("the root after block {height} is another one")]
+    RootWrong {
+        /// Which block.
+        height: Height,
+    },
     /// Not signed by the account.
     #[error("the signature is not one of account {account} over this transaction")]
     Signature {
@@ -408,7 +498,8 @@ impl TransactionError {
             | Self::RenewalTooEarly { .. }
             | Self::SequenceTooHigh { .. }
             | Self::AliveAhead { .. }
-            | Self::AliveTooEarly { .. } => true,
+            | Self::AliveTooEarly { .. }
+            | Self::RootAhead { .. } => true,
             Self::Version { .. }
             | Self::Chain { .. }
             | Self::Expired { .. }
@@ -438,6 +529,18 @@ impl TransactionError {
             | Self::LeavesAlready { .. }
             | Self::LeavesNot
             | Self::GoesAlready { .. }
+            | Self::RequestField { .. }
+            | Self::Taken { .. }
+            | Self::CandidatesFull { .. }
+            | Self::SeatsFull { .. }
+            | Self::NoCandidate { .. }
+            | Self::RequestStale { .. }
+            | Self::NotTheReplaced { .. }
+            | Self::ApprovedAlready
+            | Self::NotALearner { .. }
+            | Self::LevelStale { .. }
+            | Self::RootUnknown { .. }
+            | Self::RootWrong { .. }
             | Self::Signature { .. } => false,
         }
     }
@@ -613,8 +716,10 @@ fn genesis_tree(genesis: &Genesis, parameters: &Parameters) -> Tree {
     tree.insert(&[PARAMETERS], &parameters.encode());
     let (counters, value) = tasks::first_counters(genesis.timestamp());
     tree.insert(&[counters], &value);
-    for validator in &genesis.validators {
-        tree.insert(&key(VALIDATOR, &validator.key), &ValidatorEntry::from(validator).encode());
+    let mut validators: Vec<&GenesisValidator> = genesis.validators.iter().collect();
+    validators.sort_unstable_by_key(|validator| validator.key);
+    for (validator, place) in validators.into_iter().zip(0..) {
+        tree.insert(&key(VALIDATOR, &validator.key), &ValidatorEntry::of_genesis(validator, place).encode());
     }
     releases::begin(&mut tree, &genesis.certified);
     for entry in &genesis.balances {
@@ -698,6 +803,12 @@ impl State {
     pub fn validators(&self) -> Vec<Validator> {
         let entries = self.tree.prefix(&[VALIDATOR]);
         entries.map(|(key, value)| stored::<ValidatorEntry>(value).of(id_of(key))).collect()
+    }
+
+    /// The same by the numbers of their seats: new ones come at the end, and nobody ever moves.
+    pub fn members(&self) -> Vec<Validator> {
+        let members = self.verdicts.nodes().iter();
+        members.map(|node| self.validator(node).expect("who has a seat has an entry")).collect()
     }
 
     /// Which programs and models may run.
@@ -809,7 +920,7 @@ impl State {
                 error: Box::new(error),
             })?;
         }
-        next.settle(place, block.leader);
+        next.settle(place, block.leader, block.parent_state_root);
         *self = Self { height: block.height, digest: block.digest(), timestamp: block.timestamp, ..next };
         Ok(())
     }
@@ -872,13 +983,14 @@ impl State {
             check_signature(tx)?;
         }
         let now = self.tasks.now(self.timestamp, place);
-        self.perform(effect, tx.account, now);
+        self.perform(effect, tx, now);
         Ok(())
     }
 
-    /// Ends the block at `place`, which `leader` led, after its transactions.
-    pub(crate) fn settle(&mut self, place: Place, leader: NodeId) {
+    /// Ends the block at `place`, which `leader` led, after its transactions. `before` is the root before them.
+    pub(crate) fn settle(&mut self, place: Place, leader: NodeId, before: Hash) {
         let now = self.tasks.now(self.timestamp, place);
+        let before = Mark { height: self.height, root: before };
         for node in self.verdicts.settle(&mut self.tree, now, leader) {
             self.tasks.judge(&mut self.tree, node, Outcome::Unresponsive);
         }
@@ -886,13 +998,29 @@ impl State {
         for node in changed.collect::<BTreeSet<_>>() {
             self.tasks.stand(&self.tree, node, self.verdicts.phase(&node), self.verdicts.is_drained(&node));
         }
-        for node in self.roster.settle(&mut self.tree, &self.verdicts, now) {
+        let turnover = self.roster.settle(&mut self.tree, &self.verdicts, before, now);
+        self.turn_over(turnover, now);
+        self.tasks.settle(&mut self.tree, now, leader);
+    }
+
+    /// Who gets a seat has an entry and takes part in nothing; who gets a vote is on trial; whose vote is gone says nothing.
+    fn turn_over(&mut self, Turnover { learners, gone, came }: Turnover, now: Now) {
+        for (node, request) in learners {
+            let entry = ValidatorEntry::of_request(request, self.verdicts.admit(node));
+            self.tree.insert(&key(VALIDATOR, &node), &entry.encode());
+            self.tasks.admit(node, entry.capacity, &entry.region);
+            retire_worker(&mut self.tasks, &self.tree, node);
+        }
+        for node in gone {
             self.verdicts.retire(&mut self.tree, node);
             releases::take_back(&mut self.tree, &node);
             retire_worker(&mut self.tasks, &self.tree, node);
         }
+        for node in came {
+            self.verdicts.begin_trial(&mut self.tree, node, now);
+            self.tasks.stand(&self.tree, node, self.verdicts.phase(&node), false);
+        }
         self.verdicts.set_voters(self.roster.voters().len());
-        self.tasks.settle(&mut self.tree, now, leader);
     }
 
     /// What a transaction changes. Every rule but the signature is checked here, before anything is written; the signature
@@ -932,7 +1060,40 @@ impl State {
             | Kind::Undrain { .. }
             | Kind::Certify { .. }
             | Kind::Leave { .. }
-            | Kind::Stay { .. } => self.word(tx),
+            | Kind::Stay { .. }
+            | Kind::Approve { .. } => self.word(tx),
+            Kind::Join(_) | Kind::CaughtUp(_) | Kind::Retract { .. } => self.application(tx, next),
+        }
+    }
+
+    /// What somebody says who wants a vote and has none.
+    fn application<'a>(&self, tx: &'a Transaction, next: Height) -> Result<Effect<'a>, TransactionError> {
+        check_no_nonce(tx.nonce)?;
+        let (sender, candidates) = (tx.account, self.roster.candidates());
+        match &tx.kind {
+            Kind::Join(request) => {
+                let members: Vec<Validator> = self.validators();
+                let members = members.iter().map(|it| (it.key, it.name.as_str(), it.address.as_str()));
+                self.roster.check_join(sender, request, (tx.expires, next), members)?;
+                Ok(Effect::Join(request))
+            }
+            Kind::CaughtUp(mark) => candidates.check_level(sender, *mark).map(|()| Effect::CaughtUp(*mark)),
+            Kind::Retract { since } => candidates.check_withdrawal(sender, *since).map(|()| Effect::Retract),
+            Kind::Transfer { .. }
+            | Kind::SubmitTask(_)
+            | Kind::CancelTask { .. }
+            | Kind::CompleteTask { .. }
+            | Kind::DeclineTask { .. }
+            | Kind::RenewLease { .. }
+            | Kind::Suspect { .. }
+            | Kind::Withdraw { .. }
+            | Kind::Alive { .. }
+            | Kind::Drain { .. }
+            | Kind::Undrain { .. }
+            | Kind::Certify { .. }
+            | Kind::Leave { .. }
+            | Kind::Stay { .. }
+            | Kind::Approve { .. } => panic!("{} asks for no seat", tx.kind.name()),
         }
     }
 
@@ -978,12 +1139,19 @@ impl State {
                 self.roster.check_leave(sender, false, *sequence)?;
                 Ok(Effect::Leave(false))
             }
+            Kind::Approve { node, since } => {
+                self.roster.check_approval(sender, *node, *since)?;
+                Ok(Effect::Approve(*node))
+            }
             Kind::Transfer { .. }
             | Kind::SubmitTask(_)
             | Kind::CancelTask { .. }
             | Kind::CompleteTask { .. }
             | Kind::DeclineTask { .. }
-            | Kind::RenewLease { .. } => panic!("{} says nothing of a validator", tx.kind.name()),
+            | Kind::RenewLease { .. }
+            | Kind::Join(_)
+            | Kind::CaughtUp(_)
+            | Kind::Retract { .. } => panic!("{} says nothing of a validator", tx.kind.name()),
         }
     }
 
@@ -993,7 +1161,9 @@ impl State {
         Ok(Account { nonce: next_nonce(sender.nonce, tx.nonce)?, ..sender })
     }
 
-    fn perform(&mut self, effect: Effect<'_>, sender: PublicKey, now: Now) {
+    fn perform(&mut self, effect: Effect<'_>, tx: &Transaction, now: Now) {
+        let sender = tx.account;
+        let candidates = self.roster.candidates_mut();
         let (tasks, verdicts, tree, next) = (&mut self.tasks, &mut self.verdicts, &mut self.tree, now.height);
         match effect {
             Effect::Accounts(accounts) => accounts.into_iter().for_each(|(id, account)| put(tree, &id, account)),
@@ -1017,6 +1187,10 @@ impl State {
             Effect::Withdraw(node) => verdicts.withdraw(tree, (node, sender)),
             Effect::Alive => verdicts.alive(tree, sender, now),
             Effect::Drain(is_drain) => verdicts.drain(tree, sender, is_drain, now),
+            Effect::Join(request) => candidates.ask(tree, sender, request.clone(), tx.expires, now),
+            Effect::Approve(node) => candidates.approve(tree, sender, node),
+            Effect::CaughtUp(mark) => candidates.level(tree, sender, mark, now),
+            Effect::Retract => candidates.withdraw(tree, sender),
             Effect::Certify(certified) => {
                 releases::propose(tree, sender, certified, self.roster.voters().len(), next);
             }
@@ -1116,6 +1290,10 @@ enum Effect<'a> {
     Drain(bool),
     Certify(&'a Certified),
     Leave(bool),
+    Join(&'a Request),
+    Approve(NodeId),
+    CaughtUp(Mark),
+    Retract,
 }
 
 /// Who has no vote does no tasks either.
@@ -1184,7 +1362,7 @@ impl Restored {
             (Some(&VALIDATOR), 33) => {
                 let validator = ValidatorEntry::decode(value).map_err(wrong)?;
                 self.tasks.admit(id_of(key), validator.capacity, &validator.region);
-                self.verdicts.restore_validator(id_of(key));
+                self.verdicts.restore_validator(id_of(key), validator.place);
                 self.roster.restore_validator(id_of(key));
             }
             (Some(&ACCOUNT), 33) => {
@@ -1236,23 +1414,23 @@ struct ValidatorEntry {
     address: String,
     region: String,
     capacity: u32,
+    place: u32,
 }
 
 impl ValidatorEntry {
     fn of(self, key: PublicKey) -> Validator {
-        let Self { name, address, region, capacity } = self;
-        Validator { key, name, address, region, capacity }
+        let Self { name, address, region, capacity, place } = self;
+        Validator { key, name, address, region, capacity, place }
     }
-}
 
-impl From<&GenesisValidator> for ValidatorEntry {
-    fn from(validator: &GenesisValidator) -> Self {
-        Self {
-            name: validator.name.clone(),
-            address: validator.address.clone(),
-            region: validator.region.clone(),
-            capacity: validator.capacity,
-        }
+    fn of_genesis(validator: &GenesisValidator, place: u32) -> Self {
+        let GenesisValidator { name, address, region, capacity, .. } = validator.clone();
+        Self { name, address, region, capacity, place }
+    }
+
+    fn of_request(request: Request, place: u32) -> Self {
+        let Request { name, address, region, capacity, .. } = request;
+        Self { name, address, region, capacity, place }
     }
 }
 
@@ -1262,6 +1440,7 @@ impl Encode for ValidatorEntry {
         codec::write_bytes(self.address.as_bytes(), out);
         codec::write_bytes(self.region.as_bytes(), out);
         self.capacity.write(out);
+        self.place.write(out);
     }
 }
 
@@ -1272,6 +1451,7 @@ impl Decode for ValidatorEntry {
             address: r.text("address", genesis::ADDRESS_BYTES_MAX)?.to_owned(),
             region: r.text("region", genesis::NAME_BYTES_MAX)?.to_owned(),
             capacity: u32::read(r)?,
+            place: u32::read(r)?,
         })
     }
 }

@@ -187,7 +187,14 @@ impl Tasks {
 
     /// Adds a validator that does tasks.
     pub(crate) fn admit(&mut self, id: NodeId, capacity: u32, region: &str) {
-        self.workers.insert(id, Worker { capacity, ..Worker::default() });
+        if self.workers.insert(id, Worker { capacity, ..Worker::default() }).is_some() {
+            // It stood elsewhere before.
+            self.regions = std::mem::take(&mut self.regions)
+                .into_iter()
+                .map(|(region, nodes)| (region, nodes.without(&id)))
+                .filter(|(_, nodes)| !nodes.is_empty())
+                .collect();
+        }
         // One that no task could name is no preference of anybody.
         if let Ok(region) = region.parse() {
             self.regions.entry(region).or_default().insert(id);

@@ -8,6 +8,7 @@ use crate::{
     codec::{self, Decode, DecodeError, Encode, Reader},
     digest,
     genesis::Certified,
+    roster::{Mark, Request},
     tasks::order::{self, Claim, Output, Submission},
     types::{
         Amount, ChainId, Executor, Height, NodeId, Nonce, PublicKey, Region, Sequence, Signature, TaskId, TxId,
@@ -53,6 +54,10 @@ const UNDRAIN: u8 = 10;
 const CERTIFY: u8 = 11;
 const LEAVE: u8 = 12;
 const STAY: u8 = 13;
+const JOIN: u8 = 14;
+const APPROVE: u8 = 15;
+const CAUGHT_UP: u8 = 16;
+const RETRACT: u8 = 17;
 
 /// One signed order of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +166,22 @@ pub enum Kind {
         /// How many words of this sender about that came before.
         sequence: Sequence,
     },
+    /// Somebody asks for a seat for the key that signs this.
+    Join(Request),
+    /// A validator approves of a request for a seat; or, if that says so, has another key take its own.
+    Approve {
+        /// Whose.
+        node: NodeId,
+        /// The block that took the request.
+        since: Height,
+    },
+    /// A learner says that it is level with the chain.
+    CaughtUp(Mark),
+    /// Who asked for a seat takes that back.
+    Retract {
+        /// The block that took the request.
+        since: Height,
+    },
 }
 
 /// What a transaction of a validator speaks about. Only the last word about a thing counts, so whoever keeps transactions
@@ -191,6 +212,23 @@ pub enum Slot {
     },
     /// Whether a validator wants to leave.
     Leave {
+        /// Which one.
+        node: NodeId,
+    },
+    /// Whether somebody wants a seat.
+    Join {
+        /// Who.
+        node: NodeId,
+    },
+    /// That a validator approves of somebody.
+    Approve {
+        /// Which one.
+        approver: NodeId,
+        /// Of whom.
+        node: NodeId,
+    },
+    /// How far a learner is.
+    CaughtUp {
         /// Which one.
         node: NodeId,
     },
@@ -293,7 +331,12 @@ impl Kind {
             | Self::Undrain { .. }
             | Self::Certify { .. }
             | Self::Leave { .. }
-            | Self::Stay { .. } => 100,
+            | Self::Stay { .. }
+            | Self::Approve { .. }
+            | Self::CaughtUp(_)
+            | Self::Retract { .. } => 100,
+            // Held against the name and address of everybody who has or had a seat.
+            Self::Join(_) => 400,
         }
     }
 
@@ -314,6 +357,10 @@ impl Kind {
             Self::Certify { .. } => "certify",
             Self::Leave { .. } => "leave",
             Self::Stay { .. } => "stay",
+            Self::Join(_) => "join",
+            Self::Approve { .. } => "approve",
+            Self::CaughtUp(_) => "caught_up",
+            Self::Retract { .. } => "retract",
         }
     }
 
@@ -332,7 +379,11 @@ impl Kind {
             | Self::Undrain { .. }
             | Self::Certify { .. }
             | Self::Leave { .. }
-            | Self::Stay { .. } => false,
+            | Self::Stay { .. }
+            | Self::Join(_)
+            | Self::Approve { .. }
+            | Self::CaughtUp(_)
+            | Self::Retract { .. } => false,
         }
     }
 
@@ -347,6 +398,9 @@ impl Kind {
             Self::Drain { .. } | Self::Undrain { .. } => Some(Slot::Drain { node: sender }),
             Self::Certify { .. } => Some(Slot::Certify { node: sender }),
             Self::Leave { .. } | Self::Stay { .. } => Some(Slot::Leave { node: sender }),
+            Self::Join(_) | Self::Retract { .. } => Some(Slot::Join { node: sender }),
+            Self::Approve { node, .. } => Some(Slot::Approve { approver: sender, node: *node }),
+            Self::CaughtUp(_) => Some(Slot::CaughtUp { node: sender }),
             Self::Transfer { .. }
             | Self::SubmitTask(_)
             | Self::CancelTask { .. }
@@ -372,7 +426,11 @@ impl Kind {
             | Self::Undrain { .. }
             | Self::Certify { .. }
             | Self::Leave { .. }
-            | Self::Stay { .. } => None,
+            | Self::Stay { .. }
+            | Self::Join(_)
+            | Self::Approve { .. }
+            | Self::CaughtUp(_)
+            | Self::Retract { .. } => None,
         }
     }
 
@@ -389,6 +447,9 @@ impl Kind {
             Self::Alive { .. } | Self::Drain { .. } | Self::Undrain { .. } | Self::Leave { .. } | Self::Stay { .. } => {
                 1 + 8
             }
+            Self::Join(request) => 1 + request.size(),
+            Self::Approve { .. } | Self::CaughtUp(_) => 1 + 32 + 8,
+            Self::Retract { .. } => 1 + 8,
             Self::Certify { certified, .. } => 1 + 4 + 4 + 32 * (certified.programs.len() + certified.models.len()) + 8,
         }
     }
@@ -462,6 +523,23 @@ impl Encode for Kind {
                 STAY.write(out);
                 sequence.write(out);
             }
+            Self::Join(request) => {
+                JOIN.write(out);
+                request.write(out);
+            }
+            Self::Approve { node, since } => {
+                APPROVE.write(out);
+                node.write(out);
+                since.write(out);
+            }
+            Self::CaughtUp(mark) => {
+                CAUGHT_UP.write(out);
+                mark.write(out);
+            }
+            Self::Retract { since } => {
+                RETRACT.write(out);
+                since.write(out);
+            }
         }
     }
 }
@@ -488,6 +566,10 @@ impl Decode for Kind {
             CERTIFY => Ok(Self::Certify { certified: Certified::read(r)?, sequence: Sequence::read(r)? }),
             LEAVE => Ok(Self::Leave { sequence: Sequence::read(r)? }),
             STAY => Ok(Self::Stay { sequence: Sequence::read(r)? }),
+            JOIN => Request::read(r).map(Self::Join),
+            APPROVE => Ok(Self::Approve { node: NodeId::read(r)?, since: Height::read(r)? }),
+            CAUGHT_UP => Mark::read(r).map(Self::CaughtUp),
+            RETRACT => Ok(Self::Retract { since: Height::read(r)? }),
             got => Err(DecodeError::Tag { what: "transaction kind", got }),
         }
     }
@@ -579,7 +661,24 @@ mod tests {
                 certified: Certified { programs: vec![Hash([1; 32]); 2], models: vec![Hash([2; 32])] },
                 sequence: Sequence(9),
             },
+            Kind::Leave { sequence: Sequence(1) },
+            Kind::Stay { sequence: Sequence(2) },
+            request(None),
+            request(Some(key(3).public())),
+            Kind::Approve { node: key(3).public(), since: Height(7) },
+            Kind::CaughtUp(Mark { height: Height(8), root: Hash([3; 32]) }),
+            Kind::Retract { since: Height(7) },
         ]
+    }
+
+    fn request(replaces: Option<NodeId>) -> Kind {
+        Kind::Join(Request {
+            name: "five".into(),
+            address: "host-5:7000".into(),
+            region: "local".into(),
+            capacity: 2,
+            replaces,
+        })
     }
 
     #[test]
@@ -615,7 +714,11 @@ mod tests {
         let slots: Vec<_> = kinds().iter().filter_map(|kind| kind.slot(me)).collect();
         let statement = Slot::Statement { accuser: me, accused: other };
         let (alive, drain) = (Slot::Alive { node: me }, Slot::Drain { node: me });
-        assert_eq!(slots, [statement, statement, alive, drain, drain, Slot::Certify { node: me }]);
+        let certify = Slot::Certify { node: me };
+        let (leave, join) = (Slot::Leave { node: me }, Slot::Join { node: me });
+        let (approve, caught_up) = (Slot::Approve { approver: me, node: other }, Slot::CaughtUp { node: me });
+        let of_validators = [statement, statement, alive, drain, drain, certify, leave, leave];
+        assert_eq!(slots, [of_validators.as_slice(), &[join, join, approve, caught_up, join]].concat());
         let withdrawal = Kind::Withdraw { node: me, sequence: Sequence(0) };
         assert_eq!(withdrawal.slot(other), Some(Slot::Statement { accuser: other, accused: me }));
     }

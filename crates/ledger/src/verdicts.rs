@@ -34,6 +34,7 @@ pub use statement::{Accusation, Evidence, Reason, STANDS_MS, Suspicion};
 
 use crate::{
     codec::{Decode as _, Encode as _},
+    genesis::VALIDATORS_MAX,
     state::{StateError, TransactionError},
     tasks::Now,
     tree::Tree,
@@ -42,7 +43,7 @@ use crate::{
 use imbl::{OrdMap, OrdSet};
 use record::Record;
 use statement::{Statement, most_frequent};
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The first byte of a key, beside those of `state` and `tasks`.
 pub(crate) const RECORD: u8 = 7;
@@ -66,7 +67,7 @@ type Pair = (NodeId, NodeId);
 /// What validators say of each other, and what follows from it. All but `changes` is in the entries. Cloning is O(1).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Verdicts {
-    /// All that are or were validators, in the order of their keys.
+    /// All that have or had a seat, by its number.
     nodes: Arc<Vec<NodeId>>,
     /// How many of them have a vote.
     voters: usize,
@@ -96,15 +97,21 @@ impl Verdicts {
         };
         let mut nodes: Vec<NodeId> = nodes.collect();
         nodes.sort_unstable();
-        nodes.into_iter().for_each(|node| verdicts.admit(node));
+        for node in nodes {
+            verdicts.admit(node);
+        }
         verdicts.voters = verdicts.nodes.len();
         verdicts
     }
 
-    /// Adds a validator, in the order of keys.
-    fn admit(&mut self, node: NodeId) {
-        Arc::make_mut(&mut self.nodes).push(node);
-        self.records.insert(node, Arc::default());
+    /// Gives the next seat to somebody. Who had one before keeps that.
+    pub(crate) fn admit(&mut self, node: NodeId) -> u32 {
+        let place = self.nodes.iter().position(|other| *other == node).unwrap_or_else(|| {
+            Arc::make_mut(&mut self.nodes).push(node);
+            self.records.insert(node, Arc::default());
+            self.nodes.len() - 1
+        });
+        u32::try_from(place).expect("at most VALIDATORS_MAX")
     }
 
     pub(crate) fn changes(&self) -> &[(NodeId, Change)] {
@@ -347,9 +354,8 @@ impl Verdicts {
         let accusations: Vec<Accusation> = self.accusations(node).collect();
         let reasons: Vec<Reason> = accusations.iter().map(|accusation| accusation.suspicion.reason).collect();
         let is_network_event = self.unresponsive.len() >= self.faults();
-        let position = |accusation: &Accusation| {
-            self.nodes.binary_search(&accusation.accuser).expect("only validators accuse, and all are there")
-        };
+        let accusers: BTreeSet<NodeId> = accusations.iter().map(|accusation| accusation.accuser).collect();
+        let places = self.nodes.iter().zip(0..).filter(|(node, _)| accusers.contains(node)).map(|(_, place)| place);
         Verdict {
             number: record.verdicts.after(),
             height: now.height,
@@ -358,7 +364,7 @@ impl Verdicts {
             reason: most_frequent(&reasons).expect("a verdict has accusers"),
             is_network_event,
             is_trial_waived: is_network_event,
-            accusers: Accusers::of(self.nodes.len(), accusations.iter().map(position)),
+            accusers: Accusers::of(self.nodes.len(), places),
         }
     }
 
@@ -414,6 +420,11 @@ impl Verdicts {
     /// So many have a vote from here on.
     pub(crate) const fn set_voters(&mut self, voters: usize) {
         self.voters = voters;
+    }
+
+    /// A validator votes from here on for the first time: it has yet to show that it is there.
+    pub(crate) fn begin_trial(&mut self, tree: &mut Tree, node: NodeId, now: Now) {
+        self.turn(tree, node, Status::Trial { left: TRIAL }, Turn::Trial, now);
     }
 
     /// A validator's vote is gone: nothing that it says stands, and nothing that is said of it.
@@ -493,9 +504,25 @@ impl Verdicts {
         }
     }
 
-    /// A validator's entry comes before those of this module, and before those of validators with greater keys.
-    pub(crate) fn restore_validator(&mut self, node: NodeId) {
-        self.admit(node);
+    /// A validator's entry comes before those of this module. Whether each seat was given once is checked by
+    /// [`Self::finish`].
+    pub(crate) fn restore_validator(&mut self, node: NodeId, place: u32) {
+        let (nodes, place) = (Arc::make_mut(&mut self.nodes), place as usize);
+        if nodes.len() <= place {
+            nodes.resize(place.min(VALIDATORS_MAX) + 1, PublicKey::ZERO);
+        }
+        if let Some(seat) = nodes.get_mut(place) {
+            *seat = node;
+        }
+        self.records.insert(node, Arc::default());
+    }
+
+    /// All entries are there.
+    pub(crate) fn finish(&mut self, voters: usize) -> Result<(), StateError> {
+        self.voters = voters;
+        let is_whole = self.nodes.len() == self.records.len() && !self.nodes.contains(&PublicKey::ZERO);
+        let last = self.nodes.last().copied().unwrap_or(PublicKey::ZERO);
+        if is_whole { Ok(()) } else { Err(StateError::Standing { node: last, what: "has a seat that is not its own" }) }
     }
 
     fn restore_record(&mut self, entry: usize, node: NodeId, value: &[u8]) -> Result<(), StateError> {

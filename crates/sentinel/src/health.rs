@@ -160,6 +160,18 @@ impl Health {
         }
     }
 
+    /// There are so many nodes from now on, and this one is `me`. Who is new is not watched yet. Nobody ever goes.
+    ///
+    /// # Panics
+    /// If there were more before.
+    pub fn grow(&mut self, nodes: u32, me: u32, now: Moment) {
+        assert!(nodes as usize >= self.nodes.len(), "{nodes} nodes are fewer than {}", self.nodes.len());
+        let now = self.advance(now);
+        let record = Record::new(Margin::new(self.config.heartbeat_us / 16), self.paces.stalls.initial(), now);
+        self.nodes.resize(nodes as usize, record);
+        self.me = me;
+    }
+
     /// From now on rows of `node` are due here every so many microseconds, at most 19 hours; 0: it is not watched, and
     /// counts as alive. A shorter interval takes effect once the deadline under the longer one has passed, or a row came.
     pub fn expect(&mut self, node: u32, interval_us: u64, now: Moment) {

@@ -130,6 +130,11 @@ impl Vitals {
         Self { nodes: vec![Default::default(); nodes] }
     }
 
+    /// There are so many nodes from now on. Who is new is well.
+    pub fn grow(&mut self, nodes: usize) {
+        self.nodes.resize(nodes, Default::default());
+    }
+
     /// Takes a row of `node` into account, and says whether an ailment began to stand or has passed.
     ///
     /// # Panics

@@ -250,7 +250,11 @@ fn check_sum(world: &World, chain: &Chain, blocks: &[&Block], accuse: &mut impl 
                 | ledger::Kind::Undrain { .. }
                 | ledger::Kind::Certify { .. }
                 | ledger::Kind::Leave { .. }
-                | ledger::Kind::Stay { .. } => continue,
+                | ledger::Kind::Stay { .. }
+                | ledger::Kind::Join(_)
+                | ledger::Kind::Approve { .. }
+                | ledger::Kind::CaughtUp(_)
+                | ledger::Kind::Retract { .. } => continue,
             };
             let sender = accounts.entry(transaction.account).or_default();
             if sender.1 != transaction.nonce.0 {

@@ -35,6 +35,7 @@ mod chain;
 mod cuts;
 mod electorate;
 mod links;
+mod joiners;
 mod load;
 mod machine;
 mod orders;

@@ -81,6 +81,7 @@ impl Topology {
                 | Fault::Leave { .. }
                 | Fault::Wipe { .. }
                 | Fault::BadSnapshots { .. }
+                | Fault::Join { .. }
                 | Fault::PowerLoss => unreachable!("only faults of the network are kept here"),
             }
         }

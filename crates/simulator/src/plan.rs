@@ -129,7 +129,9 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         Fault::Heal => push(at, Action::Heal),
         Fault::PowerLoss => push(at, Action::PowerLoss),
         // They end by themselves.
-        Fault::SlowDisk { .. } | Fault::FalseAccuser { .. } | Fault::Leave { .. } => push(at, Action::Begin(id, fault)),
+        Fault::SlowDisk { .. } | Fault::FalseAccuser { .. } | Fault::Leave { .. } | Fault::Join { .. } => {
+            push(at, Action::Begin(id, fault));
+        }
         Fault::Partition { lasts, .. }
         | Fault::OneWay { lasts, .. }
         | Fault::Loss { lasts, .. }
@@ -224,6 +226,13 @@ impl Storm<'_> {
             Kind::Leave => Fault::Leave { nodes: vec![self.one()] },
             Kind::Wipe => Fault::Wipe { nodes: amnesiac(doomed, amnesiacs)?, lasts },
             Kind::BadSnapshots => Fault::BadSnapshots { nodes: vec![self.one()], lasts: Some(lasts) },
+            Kind::Join => {
+                let newcomers = self.scenario.nodes..self.scenario.everybody();
+                let node = newcomers.clone().nth(self.rng.random_range(0..newcomers.len().max(1)))?;
+                // One of them in three takes the place of another.
+                let replaces = self.rng.random_bool(0.3).then(|| self.one());
+                Fault::Join { nodes: vec![node], replaces }
+            }
             Kind::FalseAccuser => {
                 let about = self.one();
                 let mut nodes = self.some();

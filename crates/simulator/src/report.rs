@@ -44,6 +44,8 @@ pub enum Checker {
     NoVerdicts,
     /// In the end nobody is unresponsive who is not down for good.
     EveryoneIsBack,
+    /// In the end everybody has a vote who asked for a seat.
+    Joined,
     /// In the end no node misses a block or a certificate that it held, and each whose disk rotted has said so.
     Repaired,
     /// A node does not end by itself.

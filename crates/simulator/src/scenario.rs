@@ -56,6 +56,9 @@ const FILES: &[&str] = &[
     include_str!("../../../scenarios/wrong-clocks.toml"),
     include_str!("../../../scenarios/leave.toml"),
     include_str!("../../../scenarios/gradual-loss.toml"),
+    include_str!("../../../scenarios/join.toml"),
+    include_str!("../../../scenarios/join-split.toml"),
+    include_str!("../../../scenarios/replace.toml"),
     include_str!("../../../scenarios/rot-blocks.toml"),
     include_str!("../../../scenarios/rot-certificates.toml"),
     include_str!("../../../scenarios/rot-engine.toml"),
@@ -90,6 +93,9 @@ pub struct Scenario {
     pub about: String,
     /// How many validators: `n0`, `n1` and so on.
     pub nodes: usize,
+    /// How many nodes more there are, that are no validators and may ask to be: they are numbered after those.
+    #[serde(default)]
+    pub newcomers: usize,
     /// How long it lasts. What an expectation needs beyond that (healing, convergence) comes on top.
     #[serde(deserialize_with = "duration")]
     pub duration: Duration,
@@ -264,6 +270,8 @@ pub enum Kind {
     Wipe,
     /// See [`Fault::BadSnapshots`].
     BadSnapshots,
+    /// See [`Fault::Join`].
+    Join,
     /// See [`Fault::PowerLoss`].
     PowerLoss,
 }
@@ -407,6 +415,13 @@ pub enum Fault {
         /// Which.
         nodes: Vec<usize>,
     },
+    /// Newcomers start, if they do not run, and ask for a seat until they have one; operators approve.
+    Join {
+        /// Which.
+        nodes: Vec<usize>,
+        /// Whose place they take.
+        replaces: Option<usize>,
+    },
     /// Nodes crash and lose the engine's record of their votes.
     WipeJournal {
         /// Which.
@@ -521,7 +536,7 @@ impl Scenario {
         let mut scenario: Self =
             toml::from_str(text).map_err(|error| ScenarioError::Toml(error.to_string().trim_end().into()))?;
         scenario.check()?;
-        let nodes = scenario.nodes;
+        let nodes = scenario.everybody();
         for (index, entry) in std::mem::take(&mut scenario.entries).into_iter().enumerate() {
             let name = format!("[[fault]] {} ({:?} at {:?})", index + 1, entry.kind, entry.at);
             let problem = |problem| ScenarioError::Entry { entry: name.clone(), problem };
@@ -542,6 +557,11 @@ impl Scenario {
     /// The scenario with this name, of those that come with this program.
     pub fn named(name: &str) -> Option<Self> {
         scenarios().into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// How many nodes there are, newcomers included.
+    pub const fn everybody(&self) -> usize {
+        self.nodes + self.newcomers
     }
 
     /// Faults at fixed times, in order.
@@ -570,6 +590,8 @@ impl Scenario {
             false => Err(ScenarioError::Entry { entry: entry.into(), problem }),
         };
         check((1..=NODES_MAX).contains(&self.nodes), "nodes", format!("must be 1 to {NODES_MAX}, not {}", self.nodes))?;
+        let newcomers = format!("must leave at most {NODES_MAX} nodes in all, not {}", self.newcomers);
+        check(self.newcomers <= NODES_MAX - self.nodes, "newcomers", newcomers)?;
         check(self.load.accounts >= 2, "[load] accounts", "must be at least 2: transfers need a recipient".into())?;
         check(self.load.keep_blocks >= 10, "[load] keep_blocks", "must be at least 10".into())?;
         check(self.epoch_length >= 16, "epoch_length", "must be at least 16".into())?;
@@ -655,6 +677,7 @@ impl Entry {
             Kind::Leave => Fault::Leave { nodes: nodes()? },
             Kind::Wipe => Fault::Wipe { nodes: nodes()?, lasts: down()? },
             Kind::BadSnapshots => Fault::BadSnapshots { nodes: nodes()?, lasts },
+            Kind::Join => Fault::Join { nodes: nodes()?, replaces: numbers(&self.to, count)?.first().copied() },
             Kind::WipeJournal => Fault::WipeJournal { nodes: nodes()?, lasts: down()? },
             Kind::LoseGuard => Fault::LoseGuard { nodes: nodes()?, lasts: down()? },
             Kind::DamageGuard => Fault::DamageGuard { nodes: nodes()?, lasts: down()? },

@@ -7,6 +7,7 @@ use crate::{
     chain::{self, Chain, History, Marshal},
     cuts::{self, Cuts},
     electorate::{Electorate, quorum},
+    joiners::Joiners,
     links::{Link, Topology},
     load::{self, Directory, Load},
     machine::{Blown, Fate, Fuse, Hosted, Machine, Skew},
@@ -21,18 +22,22 @@ use crate::{
 };
 use api::{Affliction, Duty, EventKind, EventLog, Finality, Heard, Illness, Request, Snapshot, TaskState};
 use commonware_cryptography::ed25519::PublicKey;
-use commonware_p2p::simulated::{self, Control, Manager, Oracle, Receiver, Sender};
+use commonware_p2p::{
+    Manager as _,
+    simulated::{self, Control, Manager, Oracle, Receiver, Sender},
+};
 use commonware_runtime::{
     Blob as _, Clock as _, Handle, ReadOptions, Spawner as _, Storage as _, Supervisor as _, WriteOptions,
     deterministic::Context,
 };
-use commonware_utils::{NZUsize, Probability, sync::Mutex};
+use commonware_utils::{NZUsize, Probability, ordered::Set, sync::Mutex};
 use futures::{
     FutureExt as _,
     future::{Either, pending, select},
 };
+use ledger::{Encode as _, Kind, Nonce, Transaction};
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     num::NonZeroUsize,
     pin::pin,
     sync::Arc,
@@ -41,7 +46,7 @@ use std::{
 use tokio::sync::oneshot;
 use validator::{
     CHANNELS, Identity, Network, Node,
-    chain::{Ledger, digest},
+    chain::{Ledger, digest, ledger_key},
 };
 
 /// How often it is looked after the nodes.
@@ -91,6 +96,7 @@ pub(crate) struct Run {
     pub(crate) tasks: TaskReport,
     pub(crate) falls: Vec<Fall>,
     pub(crate) cuts: Cuts,
+    joiners: Joiners,
     pub(crate) audit: String,
     steps: VecDeque<Step>,
     topology: Topology,
@@ -157,13 +163,19 @@ impl Run {
             tasks: TaskReport::default(),
             falls: Vec::new(),
             cuts: Cuts::default(),
+            joiners: Joiners::default(),
             audit: String::new(),
             steps: world.plan.steps.clone(),
-            topology: Topology::new(world.scenario.nodes, world.scenario.links.clone()),
+            topology: Topology::new(world.scenario.everybody(), world.scenario.links.clone()),
             workshop: Arc::default(),
             liars: Liars::default(),
             history: (world.scenario.store.blocks_kept > 0).then(History::default),
-            slots: vec![slot; world.instances.len()],
+            // Newcomers are off until they are asked to join.
+            slots: world
+                .instances
+                .iter()
+                .map(|it| Slot { up: it.node < world.scenario.nodes, ..slot.clone() })
+                .collect(),
             halted: None,
             ill_until: Duration::ZERO,
             world: Arc::new(world),
@@ -209,6 +221,8 @@ struct Running {
 /// One side of the world: a network that knows of no other.
 struct Side {
     oracle: Oracle<PublicKey, Context>,
+    /// Who is on the network, and under which number that was said last.
+    tracked: Arc<Mutex<(u64, BTreeSet<PublicKey>)>>,
     links: BTreeMap<(usize, usize), Link>,
     /// By node, of those whose bandwidth is bound.
     bandwidths: BTreeMap<usize, usize>,
@@ -236,7 +250,7 @@ impl<'a> Session<'a> {
         let mut sides = Vec::new();
         for side in 0..=world.instances.iter().map(|instance| instance.side).max().unwrap_or(0) {
             let config = simulated::Config {
-                max_size: validator::validator::message_bytes_max(world.keys.len()),
+                max_size: validator::validator::message_bytes_max(),
                 max_peers_per_set: NonZeroUsize::new(world.keys.len()).expect("there are nodes"),
                 disconnect_on_block: true,
                 tracked_peer_sets: NZUsize!(1),
@@ -244,7 +258,8 @@ impl<'a> Session<'a> {
             let label = context.child("network").with_attribute("side", side);
             let (network, oracle) = simulated::Network::new_with_peers(label, config, world.participants()).await;
             network.start();
-            sides.push(Side { oracle, links: BTreeMap::new(), bandwidths: BTreeMap::new() });
+            let tracked = Arc::new(Mutex::new((0, world.participants().into_iter().collect())));
+            sides.push(Side { oracle, tracked, links: BTreeMap::new(), bandwidths: BTreeMap::new() });
         }
         let directory: Directory = Arc::new(Mutex::new(vec![None; count]));
         let nodes = (0..count).map(|_| None).collect();
@@ -315,6 +330,12 @@ impl<'a> Session<'a> {
                 self.run.ill_until = self.run.ill_until.max(self.run.now + lasts);
                 let affliction = Affliction { delay_ms: milliseconds(delay), ..affliction };
                 self.afflict(&nodes, &affliction);
+            }
+            Action::Begin(_, Fault::Join { nodes, replaces }) => {
+                for node in nodes {
+                    self.run.joiners.ask(node, replaces);
+                    self.start_node(node).await;
+                }
             }
             Action::Begin(_, Fault::Leave { nodes }) => {
                 for index in nodes.iter().flat_map(|node| self.of(*node)) {
@@ -455,7 +476,51 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Whether a node has anything to do with the network: newcomers have once they asked.
+    fn takes_part(&self, node: usize) -> bool {
+        node < self.run.world.scenario.nodes || self.run.joiners.has_asked(node)
+    }
+
+    /// Has those ask again that have no seat yet, and operators approve of them.
+    fn follow_joiners(&mut self) {
+        let world = self.run.world.clone();
+        let running = || self.nodes.iter().enumerate().filter_map(|(index, it)| Some((index, it.as_ref()?)));
+        let newest = running().map(|(_, it)| it.node.ledger.finalized()).max_by_key(|state| state.height());
+        let Some(state) = newest else { return };
+        for (node, replaces) in self.run.joiners.due(self.run.now) {
+            let key = ledger_key(&world.public(node));
+            if state.seat(&key).is_some() {
+                continue;
+            }
+            let send = |index: usize, request| {
+                // One that cannot take it now is asked again later.
+                let _ = self.nodes[index].as_ref().map(|running| running.node.requests.try_send(request));
+            };
+            let name = |index: usize| ledger_key(&world.public(world.instances[index].node));
+            let Some(candidate) = state.candidate(&key) else {
+                let (kind, expires) = (Kind::Join(world.request(node, replaces)), state.height().after(500));
+                let asked = Transaction::sign(&world.secret(node), world.chain(), Nonce(0), expires, kind);
+                for (index, _) in running().filter(|(index, _)| state.is_voter(&name(*index))) {
+                    let (reply, _answer) = oneshot::channel();
+                    send(index, Request::Submit { bytes: asked.encode(), reply });
+                }
+                continue;
+            };
+            let is_due = |index: usize| {
+                let approver = world.instances[index].node;
+                !candidate.approvals.contains(&name(index)) && replaces.is_none_or(|old| old == approver)
+            };
+            for (index, _) in running().filter(|(index, _)| state.is_voter(&name(*index)) && is_due(*index)) {
+                let (reply, _answer) = oneshot::channel();
+                send(index, Request::Approve { node: key.to_string(), reply });
+            }
+        }
+    }
+
     async fn start_node(&mut self, node: usize) {
+        if !self.takes_part(node) {
+            return;
+        }
         for index in self.of(node) {
             if !self.run.slots[index].up {
                 self.start(index).await;
@@ -473,6 +538,7 @@ impl<'a> Session<'a> {
         let identity = Identity {
             genesis: world.genesis.clone(),
             key: world.keys[instance.node].clone(),
+            name: format!("n{}", instance.node),
             fresh: slot.starts == 1,
             set_aside: Vec::new(),
             partition: instance.partition.clone(),
@@ -544,7 +610,19 @@ impl<'a> Session<'a> {
             channels.push((Tap { inner, copy, channel, node, look, ballots, machine, liars }, receiver));
         }
         let channels = channels.try_into().map_err(|_| ()).expect("one pair for each channel");
-        Network { channels, blocker: control, provider: oracle.manager() }
+        let (side, manager) = (&self.sides[instance.side], oracle.manager());
+        let (tracked, manager) = (side.tracked.clone(), Mutex::new(manager));
+        // All nodes of a side share one network, which lets everybody in whom any of them does: each keeps strangers out itself.
+        let track = Arc::new(move |peers: Vec<(PublicKey, String)>| {
+            let mut tracked = tracked.lock();
+            let before = tracked.1.len();
+            tracked.1.extend(peers.into_iter().map(|(key, _)| key));
+            if tracked.1.len() > before {
+                tracked.0 += 1;
+                manager.lock().track(tracked.0, Set::from_iter_dedup(tracked.1.iter().cloned()));
+            }
+        });
+        Network { channels, blocker: control, provider: oracle.manager(), track }
     }
 
     fn stop(&mut self, node: usize) {
@@ -716,6 +794,7 @@ impl<'a> Session<'a> {
         for contradiction in self.run.ballots.lock().take_contradictions() {
             self.run.accuse(Checker::NoConflictingVotes, contradiction);
         }
+        self.follow_joiners();
         self.count_voters();
         if self.run.world.scenario.expects(Checker::CutNamed) {
             self.look_at_cuts();
@@ -823,6 +902,7 @@ impl<'a> Session<'a> {
             }
         }
         self.judge_convergence(tip, round);
+        self.judge_joiners();
         self.judge_repairs();
         self.judge_tasks();
     }
@@ -873,7 +953,8 @@ impl<'a> Session<'a> {
     fn core(&self) -> impl Iterator<Item = (usize, Option<&Node>)> {
         let (instances, down) = (&self.run.world.instances, &self.run.world.plan.left_down);
         let nodes = self.nodes.iter().map(|running| running.as_ref().map(|running| &running.node));
-        nodes.enumerate().filter(|(index, _)| !down.contains(&instances[*index].node))
+        let counts = |node: usize| !down.contains(&node) && self.takes_part(node);
+        nodes.enumerate().filter(move |(index, _)| counts(instances[*index].node))
     }
 
     /// Whether everyone has what was final at the healing and two blocks more, and nothing waits.
@@ -890,7 +971,12 @@ impl<'a> Session<'a> {
             })
         };
         let repaired = !self.run.world.scenario.expects(Checker::Repaired) || self.core().all(|(_, node)| whole(node));
-        repaired && regained && self.core().all(|(_, node)| there(node)) && self.run.load.lock().pending() == 0
+        let joined = !self.run.world.scenario.expects(Checker::Joined)
+            || self.run.joiners.all().all(|node| {
+                let key = self.run.world.public(node);
+                self.run.electorate.lock().present().iter().any(|voter| *voter == key)
+            });
+        joined && repaired && regained && self.core().all(|(_, node)| there(node)) && self.run.load.lock().pending() == 0
     }
 
     /// Whether the node of an instance is a validator still.
@@ -912,6 +998,16 @@ impl<'a> Session<'a> {
     fn voted(&self) -> impl Iterator<Item = Option<Round>> {
         let ballots = &self.run.ballots;
         self.voters().map(|key| ballots.lock().newest(&key))
+    }
+
+    fn judge_joiners(&self) {
+        let present = self.run.electorate.lock().present().clone();
+        for node in self.run.joiners.all() {
+            let key = self.run.world.public(node);
+            if present.iter().all(|voter| *voter != key) {
+                self.run.accuse(Checker::Joined, format!("n{node} asked for a seat and has no vote in the end"));
+            }
+        }
     }
 
     /// Whether each node whose disk rotted has said so, and nothing is missing.
@@ -1072,6 +1168,10 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         | EventKind::StandingChanged { .. }
         | EventKind::SetDecided { .. }
         | EventKind::EpochBegan { .. }
+        | EventKind::JoinRequested { .. }
+        | EventKind::Learner { .. }
+        | EventKind::CaughtUp { .. }
+        | EventKind::JoinEnded { .. }
         | EventKind::ScalingChanged { .. }
         | EventKind::DutyChanged { .. }
         | EventKind::PeerBlocked { .. }

@@ -17,6 +17,7 @@ use ledger::{
 };
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use validator::chain::ledger_key;
 
 /// How much work of capacity 1 is leased to a validator at once, as users are told.
 const UNITS_PER_CAPACITY: u64 = 64;
@@ -180,7 +181,11 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
                 | Kind::Undrain { .. }
                 | Kind::Certify { .. }
                 | Kind::Leave { .. }
-                | Kind::Stay { .. } => {}
+                | Kind::Stay { .. }
+                | Kind::Join(_)
+                | Kind::Approve { .. }
+                | Kind::CaughtUp(_)
+                | Kind::Retract { .. } => {}
                 Kind::SubmitTask(submission) => self.submit(block, transaction, submission),
                 Kind::CancelTask { id } => self.cancel(block, transaction.account, id.as_str()),
                 Kind::CompleteTask { claim, output } => {
@@ -419,8 +424,11 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
 /// What is leased to validators and does not add up, or is more than they may have.
 pub(crate) fn misleased(world: &World, held: &Held) -> Vec<String> {
     let validators = &world.genesis.validators;
+    // Who joined has a seat as well, and may hold nothing.
+    let joined = (world.scenario.nodes..world.keys.len()).map(|node| ledger_key(&world.public(node)));
+    let joined = joined.filter(|key| held.workers.contains_key(key));
     let mut leased: BTreeMap<PublicKey, Leased> =
-        validators.iter().map(|validator| (validator.key, Leased::default())).collect();
+        validators.iter().map(|validator| validator.key).chain(joined).map(|key| (key, Leased::default())).collect();
     for (number, task) in &held.tasks {
         let TaskState::Leased(lease) = &task.state else { continue };
         let worker = leased.entry(lease.holder).or_default();
@@ -432,11 +440,9 @@ pub(crate) fn misleased(world: &World, held: &Held) -> Vec<String> {
     if leased != held.workers {
         wrong.push("what is leased to validators does not add up".to_owned());
     }
-    for validator in validators {
-        let units = leased.get(&validator.key).map_or(0, |worker| worker.units);
-        if units > u64::from(validator.capacity) * UNITS_PER_CAPACITY {
-            wrong.push(format!("{} is leased {units} units", validator.name));
-        }
+    // All have the capacity 1 here.
+    for (key, worker) in leased.iter().filter(|(_, worker)| worker.units > UNITS_PER_CAPACITY) {
+        wrong.push(format!("{key} is leased {} units", worker.units));
     }
     wrong
 }

@@ -12,6 +12,9 @@ const STANDS_MS: u64 = 600_000;
 /// Of a gap between two blocks so much counts, in milliseconds.
 const GAP_MS_MAX: u64 = 1_000;
 
+/// For so many blocks it counts that somebody was level.
+const LEVEL_BLOCKS: u64 = 256;
+
 /// What was said and stands, and who was found unresponsive for what.
 pub(crate) struct Court {
     /// Lease time and block time.
@@ -23,8 +26,21 @@ pub(crate) struct Court {
     voters: BTreeSet<NodeId>,
     /// Who said that it wants to leave, and did not take it back.
     leaving: BTreeSet<NodeId>,
+    /// Who asked for a seat and has no vote yet.
+    asked: BTreeMap<NodeId, Asked>,
     /// All that fell: in which block, who, and for what.
     pub(crate) falls: Vec<(Height, NodeId, Reason)>,
+}
+
+/// What was said of somebody who asked for a seat.
+#[derive(Default)]
+struct Asked {
+    replaces: Option<NodeId>,
+    approvals: BTreeSet<NodeId>,
+    /// Whether enough ever approved.
+    is_learner: bool,
+    /// The newest block at which it said that it is level.
+    level: Option<Height>,
 }
 
 impl Court {
@@ -35,6 +51,7 @@ impl Court {
             down: BTreeMap::new(),
             voters,
             leaving: BTreeSet::new(),
+            asked: BTreeMap::new(),
             falls: Vec::new(),
         }
     }
@@ -47,6 +64,7 @@ impl Court {
         self.said.values_mut().for_each(|accusers| accusers.retain(|_, until| *until >= self.now.0));
         let (fell, mut wrong) = self.judge_falls(state);
         self.falls.extend(fell.into_iter().map(|(node, reason)| (block.height, node, reason)));
+        self.count_approvals();
         wrong.extend(self.judge_decision(state));
         self.forget_gone(state);
         wrong.extend(self.judge_returns(state, &spoke));
@@ -73,6 +91,17 @@ impl Court {
                 }
                 Kind::Leave { .. } => drop(self.leaving.insert(transaction.account)),
                 Kind::Stay { .. } => drop(self.leaving.remove(&transaction.account)),
+                Kind::Join(request) => {
+                    let asked = Asked { replaces: request.replaces, ..Asked::default() };
+                    self.asked.insert(transaction.account, asked);
+                }
+                Kind::Approve { node, .. } => {
+                    self.asked.entry(*node).or_default().approvals.insert(transaction.account);
+                }
+                Kind::CaughtUp(mark) => {
+                    self.asked.entry(transaction.account).or_default().level = Some(mark.height);
+                }
+                Kind::Retract { .. } => drop(self.asked.remove(&transaction.account)),
                 Kind::Transfer { .. }
                 | Kind::SubmitTask(_)
                 | Kind::CancelTask { .. }
@@ -115,8 +144,19 @@ impl Court {
         (fell, wrong)
     }
 
-    /// Whoever is to go asked for it, or a quorum holds it unresponsive; and enough are left.
-    fn judge_decision(&self, state: &State) -> Vec<String> {
+    fn count_approvals(&mut self) {
+        let quorum = self.voters.len() - self.faults();
+        for asked in self.asked.values_mut() {
+            asked.is_learner |= match asked.replaces {
+                Some(old) => asked.approvals.contains(&old),
+                None => asked.approvals.iter().filter(|node| self.voters.contains(node)).count() >= quorum,
+            };
+        }
+    }
+
+    /// Whoever is to go asked for it, or a quorum holds it unresponsive; whoever is to come asked for it, and enough approve
+    /// and saw it level; not too many change at once, and enough are left.
+    fn judge_decision(&mut self, state: &State) -> Vec<String> {
         let Some(decision) = state.decision() else { return Vec::new() };
         let mut wrong = Vec::new();
         let quorum = self.voters.len() - self.faults();
@@ -124,14 +164,28 @@ impl Court {
             let is_due = match departure {
                 Departure::Left => self.leaving.contains(node),
                 Departure::Removed => self.down.contains_key(node) && self.accusers(node) >= quorum,
+                Departure::Replaced => decision.coming.iter().any(|new| {
+                    self.asked.get(new).is_some_and(|asked| asked.replaces == Some(*node))
+                }),
             };
             if !is_due {
                 wrong.push(format!("{node} is to go ({departure:?}), on the word of {}", self.accusers(node)));
             }
         }
-        let left = decision.voters.len();
-        if left + decision.going.len() < self.voters.len() || left < 3 * state.byzantine_budget() + 1 {
-            wrong.push(format!("{left} validators are left of {}", self.voters.len()));
+        for node in &decision.coming {
+            let asked = self.asked.remove(node).unwrap_or_default();
+            let is_level = asked.level.is_some_and(|level| state.height().0 <= level.0 + LEVEL_BLOCKS);
+            if !asked.is_learner || !is_level {
+                let (approvals, level) = (asked.approvals.len(), asked.level);
+                wrong.push(format!("{node} is to come, on the word of {approvals}, level at {level:?}"));
+            }
+        }
+        let (left, coming, going) = (decision.voters.len(), decision.coming.len(), decision.going.len());
+        if left + going != self.voters.len() + coming || left < 3 * state.byzantine_budget() + 1 {
+            wrong.push(format!("{left} validators are left of {}, and {coming} come", self.voters.len()));
+        }
+        if going.max(coming) > self.faults().max(1) {
+            wrong.push(format!("{going} go and {coming} come at once, f is {}", self.faults()));
         }
         wrong
     }

@@ -1,13 +1,14 @@
 //! Who takes part, and with which keys?
 
 use crate::{Scenario, plan::Plan};
+use commonware_codec::Encode as _;
 use commonware_cryptography::{
     Signer as _,
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_utils::ordered::Set;
 use ledger::{
-    Amount, Certified, ChainId, EpochLimits, Genesis, GenesisBalance, GenesisValidator, SecretKey, TaskLimits,
+    Amount, Certified, ChainId, EpochLimits, Genesis, GenesisBalance, GenesisValidator, Request, SecretKey, TaskLimits,
 };
 use rand::{SeedableRng as _, rngs::StdRng};
 use sha2::{Digest as _, Sha256};
@@ -46,7 +47,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(scenario: &Scenario, seed: u64) -> Self {
         let derive = |what: &str, index: usize| derive(seed, what, &[index as u64]);
-        let keys: Vec<PrivateKey> = (0..scenario.nodes)
+        let keys: Vec<PrivateKey> = (0..scenario.everybody())
             .map(|index| {
                 let bytes = derive("node", index);
                 PrivateKey::from_seed(u64::from_be_bytes(bytes[..8].try_into().expect("eight bytes")))
@@ -65,7 +66,7 @@ impl World {
         (config.store.blocks_kept, config.store.snapshot_after) = (keeping.blocks_kept, keeping.snapshot_after);
         Self {
             plan: Plan::new(scenario, seed),
-            genesis: genesis(&keys, &accounts, scenario),
+            genesis: genesis(&keys[..scenario.nodes], &accounts, scenario),
             config,
             instances: instances(scenario),
             keys,
@@ -83,13 +84,29 @@ impl World {
         self.genesis.chain_id.clone()
     }
 
+    /// What a newcomer says of itself.
+    pub(crate) fn request(&self, node: usize, replaces: Option<usize>) -> Request {
+        Request {
+            name: format!("n{node}"),
+            address: format!("10.0.0.{}:7601", node + 1),
+            region: "simulation".into(),
+            capacity: 1,
+            replaces: replaces.map(|old| ledger_key(&self.public(old))),
+        }
+    }
+
+    /// The key that a node signs orders with.
+    pub(crate) fn secret(&self, node: usize) -> SecretKey {
+        SecretKey::from_bytes(self.keys[node].encode().as_ref().try_into().expect("an Ed25519 key has 32 bytes"))
+    }
+
     pub(crate) fn public(&self, node: usize) -> PublicKey {
         self.keys[node].public_key()
     }
 
     /// The first validators in the order in which certificates number them.
     pub(crate) fn participants(&self) -> Set<PublicKey> {
-        Set::from_iter_dedup(self.keys.iter().map(PrivateKey::public_key))
+        Set::from_iter_dedup(self.keys[..self.scenario.nodes].iter().map(PrivateKey::public_key))
     }
 }
 
@@ -143,7 +160,7 @@ fn instances(scenario: &Scenario) -> Vec<Instance> {
     };
     let mut instances = Vec::new();
     let mut honest = 0;
-    for node in 0..scenario.nodes {
+    for node in 0..scenario.everybody() {
         if twins.contains(&node) {
             instances.extend([make(node, 0, ""), make(node, 1, "'")]);
         } else {

@@ -388,6 +388,26 @@ fn ten_that_are_lost_one_by_one_are_removed_and_four_go_on() {
 }
 
 #[test]
+fn two_nodes_join_one_after_the_other_vote_and_then_one_may_be_lost() {
+    for report in check("join", 1..=2) {
+        check_all_finished(&report);
+    }
+}
+
+/// N25 of the catalogue of faults: a split while the set of validators changes.
+#[test]
+fn a_split_while_a_node_joins_halts_the_network_and_loses_nobody() {
+    check("join-split", 1..=3);
+}
+
+#[test]
+fn a_key_is_changed_under_load_in_one_step() {
+    for report in check("replace", 1..=2) {
+        check_all_finished(&report);
+    }
+}
+
+#[test]
 fn a_rolling_restart_under_load_loses_nothing() {
     for report in check("rolling-restart", 1..=3) {
         check_all_finished(&report);

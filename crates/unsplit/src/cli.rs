@@ -309,12 +309,48 @@ pub(crate) struct Up {
 /// `unsplit nodes …`: what changes the set of validators, between two epochs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SetChange {
-    /// Have the validator leave the set when an epoch ends, if enough others are left. Needs its token.
+    /// Have the validator leave the set when an epoch ends, if enough others are left; or a node that asked for a seat take
+    /// that back. Needs its token.
     Leave,
     /// Have a validator that wants to leave stay, while its leaving is not decided. Needs its token.
     Stay,
-    /// Who votes now and next, and what would be decided if these were to go as well. Changes nothing.
+    /// Ask for a seat for a new node: from its folder, through any validator (--api). Needs the token of that one.
+    Join {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Where the others reach it [default: where it listens].
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<String>,
+        /// Where it stands.
+        #[arg(long, default_value = "local")]
+        region: String,
+        /// How much work it takes, relative to others.
+        #[arg(long, default_value_t = 1)]
+        capacity: u32,
+        /// The validator whose place it is to take, which has to say so: `nodes rotate`.
+        #[arg(long, value_name = "NAME")]
+        replaces: Option<String>,
+    },
+    /// Have the validator approve of a node that asks for a seat; a quorum has to. Needs its token.
+    Approve {
+        /// The name that it asks for, or its key.
+        node: String,
+    },
+    /// Have the validator give its place to a node that asks for it: that is how a key is changed. Needs its token.
+    Rotate {
+        /// The name of the new one, or its key.
+        node: String,
+    },
+    /// Who asks for a seat or is a learner, who approves, and what each waits for.
+    Candidates,
+    /// Who votes now and next, and what would be decided if this were to happen as well. Changes nothing.
     SimulateChange {
+        /// Nodes that would get a vote: a name of one that asks, or any key.
+        #[arg(long, value_name = "NAME_OR_KEY", value_delimiter = ',')]
+        join: Vec<String>,
+        /// Validators whose place another would take, each with that.
+        #[arg(long, value_name = "NAME:NAME_OR_KEY", value_delimiter = ',')]
+        rotate: Vec<String>,
         /// Validators that would leave by their own wish.
         #[arg(long, value_name = "NAME", value_delimiter = ',')]
         leave: Vec<String>,

@@ -3,9 +3,9 @@
 use std::{error::Error as _, path::Path, time::Duration};
 
 use api::{
-    AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, MatrixView, NodeView,
-    Nodes, PartitionsView, Problem, RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask, SyncView,
-    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, ValidatorsView, Why,
+    AccountView, Affliction, Approval, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, MatrixView,
+    NodeView, Nodes, PartitionsView, Problem, RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask,
+    SyncView, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, ValidatorsView, WantedChange, Why,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};
 use serde::de::DeserializeOwned;
@@ -128,9 +128,18 @@ impl Client {
         self.send(self.request(Method::POST, if leaving { "leave" } else { "stay" })).await
     }
 
-    /// Who validates, and what would be decided if these were to go.
-    pub(crate) async fn validators(&self, leave: &[String], remove: &[String]) -> Result<ValidatorsView, Trouble> {
-        self.get(&format!("validators?leave={}&remove={}", leave.join(","), remove.join(","))).await
+    /// Who validates, and what would be decided if this were to happen.
+    pub(crate) async fn validators(&self, wanted: &WantedChange) -> Result<ValidatorsView, Trouble> {
+        let WantedChange { join, rotate, leave, remove } = wanted;
+        let rotate: Vec<String> = rotate.iter().map(|(old, new)| format!("{old}:{new}")).collect();
+        let lists = [("join", join), ("rotate", &rotate), ("leave", leave), ("remove", remove)];
+        let query: Vec<String> = lists.iter().map(|(what, names)| format!("{what}={}", names.join(","))).collect();
+        self.get(&format!("validators?{}", query.join("&"))).await
+    }
+
+    /// Has the validator approve of a node that asks for a seat.
+    pub(crate) async fn approve(&self, node: &str) -> Result<TransactionStatus, Trouble> {
+        self.send(self.request(Method::POST, "approve").json(&Approval { node: node.to_owned() })).await
     }
 
     /// Has the validator want another restarted by its supervisor.

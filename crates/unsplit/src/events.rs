@@ -273,17 +273,23 @@ fn sentence(kind: &EventKind) -> String {
             let change = standing_changed(*standing, reason.as_deref(), accusers, *network_event);
             format!("{node} {change} (block {height})")
         }
-        EventKind::SetDecided { epoch, validators, going, postponed } => {
+        EventKind::JoinRequested { node, key } => format!("{node} asks for a seat, with key {key}"),
+        EventKind::Learner { node, .. } => format!("{node} is a learner: it has a seat, and no vote yet"),
+        EventKind::CaughtUp { node, .. } => format!("{node} is level with the chain"),
+        EventKind::JoinEnded { node, reason, .. } => format!("{node} gets no seat: {reason}"),
+        EventKind::SetDecided { epoch, validators, going, coming, postponed } => {
             let mut words = vec![format!("epoch {epoch} will have {validators} validators")];
+            words.extend(coming.iter().map(|node| format!("{node} gets a vote")));
             words.extend(going.iter().map(|Departing { node, why, .. }| format!("{node} goes: {why}")));
             words.extend(postponed.iter().map(|Departing { node, why, postponed }| {
-                format!("{node} stays, although {why}: {}", postponed.as_deref().unwrap_or("?"))
+                format!("{node} waits, although {why}: {}", postponed.as_deref().unwrap_or("?"))
             }));
             words.join("; ")
         }
-        EventKind::EpochBegan { epoch, validators, gone } => {
+        EventKind::EpochBegan { epoch, validators, gone, came } => {
             let gone = if gone.is_empty() { String::new() } else { format!(", without {}", gone.join(" ")) };
-            format!("epoch {epoch} begins with {validators} validators{gone}")
+            let came = if came.is_empty() { String::new() } else { format!(", {} for the first time", came.join(" ")) };
+            format!("epoch {epoch} begins with {validators} validators{came}{gone}")
         }
         EventKind::ScalingChanged { capacity, desired } => {
             format!("the tasks ask for a capacity of {desired}, there is {capacity}")

@@ -1,13 +1,17 @@
 //! Who validates, how do they stand, and why?
 
 use api::{
-    BalanceView, ChangeView, Departing, Duty, LinkView, NodeRow, NodeView, RecoveryView, Standing, ValidatorsView,
+    BalanceView, CandidateView, ChangeView, Departing, Duty, LinkView, NodeRow, NodeView, RecoveryView, Standing,
+    ValidatorsView, WantedChange,
 };
+use ledger::{Encode as _, Height, Kind, Nonce, PublicKey, Request, Transaction};
 
 use crate::{
-    cli::{Global, SetChange},
+    cli::{ConfigFile, Global, SetChange},
     client::Client,
+    config,
     failure::{Exit, Failure, listed},
+    keys, node,
     output::{self, Output},
     status::{clock, span},
 };
@@ -49,21 +53,145 @@ pub(crate) async fn drain(drained: bool, global: &Global, output: Output) -> Res
 /// Changes the set of validators, or says what a change would do.
 pub(crate) async fn change_set(change: &SetChange, global: &Global, output: Output) -> Result<Exit, Failure> {
     let client = Client::of(global)?;
-    let leaving = match change {
-        SetChange::Leave => true,
-        SetChange::Stay => false,
-        SetChange::SimulateChange { leave, remove } => {
-            let view = client.validators(leave, remove).await?;
-            output.data(&set(&view), &view);
-            return Ok(if view.postponed.is_empty() { Exit::Ok } else { Exit::Refused });
+    match change {
+        SetChange::Leave => leave(&client, true, output).await,
+        SetChange::Stay => leave(&client, false, output).await,
+        SetChange::Join { config, address, region, capacity, replaces } => {
+            let asked = Asked { address: address.as_deref(), region, capacity: *capacity, replaces: replaces.as_deref() };
+            join(&client, config, asked, output).await
         }
-    };
+        SetChange::Approve { node } => {
+            approve(&client, node, "approves of it", output).await
+        }
+        SetChange::Rotate { node } => {
+            let own = client.snapshot().await?.status.name;
+            let view = client.validators(&WantedChange::default()).await?;
+            let is_meant = |it: &&CandidateView| it.name == *node || it.key == *node;
+            let wants = view.candidates.iter().find(is_meant).and_then(|it| it.replaces.clone());
+            if wants.as_ref() != Some(&own) {
+                return Err(Failure::refused(
+                    format!("{node} does not ask for the place of {own}"),
+                    format!("ask for it first, from the folder of the new node: unsplit nodes join --replaces {own}"),
+                ));
+            }
+            approve(&client, node, "gives it its place", output).await
+        }
+        SetChange::Candidates => {
+            let view = client.validators(&WantedChange::default()).await?;
+            output.data(&applicants(&view.candidates), &view.candidates);
+            Ok(Exit::Ok)
+        }
+        SetChange::SimulateChange { join, rotate, leave, remove } => {
+            let rotate = rotate.iter().map(|pair| match pair.split_once(':') {
+                Some((old, new)) => Ok((old.to_owned(), new.to_owned())),
+                None => Err(Failure::usage(
+                    format!("--rotate {pair:?} does not say who comes"),
+                    "write it as OLD:NEW, for example n1:n5",
+                )),
+            });
+            let rotate = rotate.collect::<Result<_, _>>()?;
+            let wanted = WantedChange { join: join.clone(), rotate, leave: leave.clone(), remove: remove.clone() };
+            let view = client.validators(&wanted).await?;
+            output.data(&set(&view), &view);
+            Ok(if view.postponed.is_empty() { Exit::Ok } else { Exit::Refused })
+        }
+    }
+}
+
+async fn leave(client: &Client, leaving: bool, output: Output) -> Result<Exit, Failure> {
     let status = client.leave(leaving).await?;
     let name = client.snapshot().await?.status.name;
     let words = if leaving { "leaves when an epoch ends, if enough are left," } else { "stays" };
     let words = format!("{name} {words} once {} is final; see: unsplit nodes simulate-change", status.id);
     output.data(&words, &status);
     Ok(Exit::Ok)
+}
+
+async fn approve(client: &Client, node: &str, words: &str, output: Output) -> Result<Exit, Failure> {
+    let status = client.approve(node).await?;
+    let name = client.snapshot().await?.status.name;
+    let words = format!("{name} {words} once {} is final; see: unsplit nodes candidates", status.id);
+    output.data(&words, &status);
+    Ok(Exit::Ok)
+}
+
+/// What a new node says of itself, besides what its configuration says.
+struct Asked<'a> {
+    address: Option<&'a str>,
+    region: &'a str,
+    capacity: u32,
+    replaces: Option<&'a str>,
+}
+
+/// A request is taken within so many blocks, or it is made anew.
+const REQUEST_EXPIRES_AFTER: u64 = 5_000;
+
+/// Asks for a seat, in the name of the node in this folder.
+async fn join(client: &Client, file: &ConfigFile, asked: Asked<'_>, output: Output) -> Result<Exit, Failure> {
+    let config = config::load(file)?;
+    let genesis = node::read_genesis(&config.genesis)?;
+    let key = keys::load(&config.key_file)?;
+    let status = client.status().await?;
+    if status.chain_id != genesis.chain_id.to_string() {
+        return Err(Failure::refused(
+            format!("the validator is of chain {}, this node's genesis of {}", status.chain_id, genesis.chain_id),
+            "ask a validator of the same chain: name its API with --api",
+        ));
+    }
+    let listen = config.network.listen;
+    if asked.address.is_none() && listen.ip().is_unspecified() {
+        return Err(Failure::usage(
+            format!("the node listens on all addresses ({listen}), and the others need one to reach it at"),
+            "add --address HOST:PORT",
+        ));
+    }
+    let replaces = match asked.replaces {
+        Some(name) => Some(key_of(client, name).await?),
+        None => None,
+    };
+    let request = Request {
+        name: config.name.clone(),
+        address: asked.address.map_or_else(|| listen.to_string(), str::to_owned),
+        region: asked.region.to_owned(),
+        capacity: asked.capacity,
+        replaces,
+    };
+    let expires = Height(status.height + REQUEST_EXPIRES_AFTER);
+    let transaction = Transaction::sign(&key, genesis.chain_id, Nonce(0), expires, Kind::Join(request));
+    let status = client.submit(transaction.encode(), None).await?;
+    let next = match asked.replaces {
+        Some(old) => format!("next, at {old}: unsplit nodes rotate {}", config.name),
+        None => format!("next, at a quorum of the validators: unsplit nodes approve {}", config.name),
+    };
+    output.data(&format!("{} asks for a seat once {} is final; {next}", config.name, status.id), &status);
+    Ok(Exit::Ok)
+}
+
+async fn key_of(client: &Client, name: &str) -> Result<PublicKey, Failure> {
+    let nodes = client.nodes().await?.nodes;
+    let found = nodes.iter().find(|node| node.name == name).and_then(|node| node.key.parse().ok());
+    let known = listed(nodes.iter().map(|node| &node.name));
+    found.ok_or_else(|| Failure::not_found(format!("no validator is called {name:?}"), format!("there are {known}")))
+}
+
+/// A line for each that asks for a seat.
+fn applicants(candidates: &[CandidateView]) -> String {
+    if candidates.is_empty() {
+        return "nobody asks for a seat".into();
+    }
+    let rows = candidates.iter().map(|it| {
+        let stands = match (it.learner_since, it.level_at) {
+            (None, _) => "asks".to_owned(),
+            (Some(_), None) => "learner".to_owned(),
+            (Some(_), Some(height)) => format!("learner, level at block {height}"),
+        };
+        let approved = format!("{}/{} {}", it.approvals.len(), it.approvals_needed, it.approvals.join(" "));
+        let key = it.key.get(..16).unwrap_or(&it.key).to_owned();
+        let replaces = it.replaces.as_ref().map(|old| format!(" (for {old})")).unwrap_or_default();
+        let name = format!("{}{replaces}", it.name);
+        vec![name, key, stands, approved, it.region.clone(), it.address.clone(), it.waits_for.clone()]
+    });
+    output::table(&["node", "key", "stands", "approved", "region", "address", "waits for"], rows)
 }
 
 /// Who votes now, who will, and who is to go.
@@ -92,10 +220,14 @@ fn set(view: &ValidatorsView) -> String {
         view.foreseen_quorum,
         view.foreseen_answering
     ));
+    lines.extend(view.coming.iter().map(|node| format!("  {node} would get a vote")));
     lines.extend(view.going.iter().map(|Departing { node, why, .. }| format!("  {node} would go: {why}")));
     lines.extend(view.postponed.iter().map(|Departing { node, why, postponed }| {
-        format!("  {node} would stay, although {why}: {}", postponed.as_deref().unwrap_or("?"))
+        format!("  {node} would wait, although {why}: {}", postponed.as_deref().unwrap_or("?"))
     }));
+    if !view.candidates.is_empty() {
+        lines.push(applicants(&view.candidates));
+    }
     lines.join("\n")
 }
 
@@ -163,6 +295,9 @@ fn heard(node: &NodeRow) -> String {
 }
 
 fn standing(node: &NodeRow) -> String {
+    if node.learner {
+        return "learner".into();
+    }
     let standing = match node.standing {
         Standing::Active => "active".into(),
         Standing::Unresponsive => format!("unresponsive ({})", node.reason.as_deref().unwrap_or("?")),

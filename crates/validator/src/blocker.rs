@@ -128,7 +128,7 @@ impl Policy {
 struct Shared<B> {
     inner: Mutex<B>,
     policy: Mutex<Policy>,
-    names: BTreeMap<PublicKey, String>,
+    names: Mutex<BTreeMap<PublicKey, String>>,
     events: EventLog,
     now: Box<dyn Fn() -> SystemTime + Send + Sync>,
 }
@@ -156,13 +156,19 @@ impl<B: Blocker<PublicKey = PublicKey> + Sync> PolicyBlocker<B> {
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
         let policy = Mutex::new(Policy { bans_max, ..Policy::default() });
-        let shared = Shared { inner: Mutex::new(inner), policy, names, events, now: Box::new(now) };
+        let shared =
+            Shared { inner: Mutex::new(inner), policy, names: Mutex::new(names), events, now: Box::new(now) };
         Self { component: "node", shared: Arc::new(shared) }
     }
 
     /// From here on f is this.
     pub fn set_bans_max(&self, bans_max: usize) {
         self.shared.policy.lock().bans_max = bans_max;
+    }
+
+    /// From here on these are all other validators.
+    pub fn set_names(&self, names: BTreeMap<PublicKey, String>) {
+        *self.shared.names.lock() = names;
     }
 
     /// The same policy, for another part of the engine.
@@ -198,7 +204,7 @@ impl<B: Blocker<PublicKey = PublicKey> + Sync> PolicyBlocker<B> {
     }
 
     fn name(&self, peer: &PublicKey) -> String {
-        self.shared.names.get(peer).cloned().unwrap_or_else(|| peer.to_string())
+        self.shared.names.lock().get(peer).cloned().unwrap_or_else(|| peer.to_string())
     }
 
     fn forward(&self, peer: PublicKey) -> Feedback {
@@ -211,7 +217,7 @@ impl<B: Blocker<PublicKey = PublicKey> + Sync> Blocker for PolicyBlocker<B> {
     type PublicKey = PublicKey;
 
     fn block(&mut self, peer: PublicKey) -> Feedback {
-        if !self.shared.names.contains_key(&peer) {
+        if !self.shared.names.lock().contains_key(&peer) {
             warn!(%peer, component = self.component, "not blocked: this very validator, or none");
             return Feedback::Ok;
         }

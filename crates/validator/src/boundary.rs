@@ -57,7 +57,7 @@ struct Traffic {
 pub struct Boundary {
     guard: Guard,
     /// In the order of their keys.
-    peers: Arc<Vec<PublicKey>>,
+    peers: Arc<Mutex<Arc<Vec<PublicKey>>>>,
     traffic: Arc<Mutex<Traffic>>,
     /// How many different peers were ever heard.
     met: Progress,
@@ -65,9 +65,16 @@ pub struct Boundary {
 
 impl Boundary {
     /// `peers` are all other validators.
-    pub fn new(guard: Guard, mut peers: Vec<PublicKey>) -> Self {
+    pub fn new(guard: Guard, peers: Vec<PublicKey>) -> Self {
+        let boundary = Self { guard, peers: Arc::default(), traffic: Arc::default(), met: Progress::default() };
+        boundary.set_peers(peers);
+        boundary
+    }
+
+    /// These are all other validators from now on.
+    pub fn set_peers(&self, mut peers: Vec<PublicKey>) {
         peers.sort_unstable();
-        Self { guard, peers: Arc::new(peers), traffic: Arc::default(), met: Progress::default() }
+        *self.peers.lock() = Arc::new(peers);
     }
 
     /// Wraps both ends of one channel. Messages that wait for the barrier are sent by a task of `context`.
@@ -162,7 +169,7 @@ impl Boundary {
     }
 
     fn is_peer(&self, key: &PublicKey) -> bool {
-        self.peers.binary_search(key).is_ok()
+        self.peers.lock().binary_search(key).is_ok()
     }
 
     /// `recipients` without those that are cut off. Everybody means every validator: others may be connected too.
@@ -178,7 +185,7 @@ impl Boundary {
 
     fn list(&self, recipients: Recipients<PublicKey>) -> Vec<PublicKey> {
         match recipients {
-            Recipients::All => self.peers.to_vec(),
+            Recipients::All => self.peers.lock().to_vec(),
             Recipients::Some(peers) => peers,
             Recipients::One(peer) => vec![peer],
         }

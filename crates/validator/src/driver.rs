@@ -5,6 +5,7 @@
 
 mod answers;
 mod epochs;
+mod joining;
 mod nodes;
 mod orders;
 mod partitions;
@@ -28,10 +29,11 @@ use crate::{
     orders::Desk,
     progress::Rounds,
     repair::Health,
-    roster::Roster,
+    roster::{Member, Roster},
     scheme::Scheme,
     store::Checkpoints,
     sync::{Joined, Order, Reporting, Shelf},
+    validator::Track,
     wire::{GOSSIP_BYTES_MAX, Gossip},
     worker::{Finished, Worker},
 };
@@ -148,6 +150,8 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
     pub(crate) reporting: Reporting,
     /// What is shown.
     pub snapshot: watch::Sender<Arc<Snapshot>>,
+    /// Who may connect.
+    pub track: Track,
 }
 
 /// What comes in.
@@ -170,6 +174,12 @@ struct Peer {
     sight: Sight,
     is_heard: bool,
     missing_since: Option<SystemTime>,
+}
+
+impl Peer {
+    const fn new(sight: Sight) -> Self {
+        Self { sight, is_heard: false, missing_since: None }
+    }
 }
 
 struct Gauges {
@@ -248,6 +258,8 @@ where
     lie: Option<(usize, SystemTime)>,
     /// What was said last about each validator on the chain, and when.
     said: Vec<Option<(Word, SystemTime)>>,
+    /// When this validator said last that it is level with the chain.
+    said_level: Option<SystemTime>,
     wants: Wants,
     episodes: Episodes,
     outlook: Outlook,
@@ -274,8 +286,7 @@ where
         let said = vec![None; settings.roster.len()];
         let risk = risk_of(&settings.roster);
         let following = Following::new(settings.snapshot_after);
-        let peers =
-            parts.sights.all().into_iter().map(|sight| Peer { sight, is_heard: false, missing_since: None }).collect();
+        let peers = parts.sights.all().into_iter().map(Peer::new).collect();
         let duty = if parts.guard.observing().is_some() { Duty::Observing } else { Duty::Voting };
         let gauges = Gauges::new(&context);
         let index = Arc::new(Mutex::new(Index::new(settings.indexed_transactions)));
@@ -296,6 +307,7 @@ where
             worker,
             lie: None,
             said,
+            said_level: None,
             wants: Wants::default(),
             episodes: Episodes::default(),
             outlook: Outlook::default(),
@@ -396,6 +408,9 @@ where
             }
         };
         self.index.lock().push(block.height, block.transactions.iter().map(Transaction::id));
+        if !state.steps().is_empty() {
+            self.grow(&state);
+        }
         if state.decision().is_some() || state.epoch() != before.epoch() {
             self.learn_epochs(&state).await;
             self.follow_epochs(&state);
@@ -407,6 +422,7 @@ where
         self.finalized_at = Some(now);
         self.tip = self.tip.max(block.height.0);
         self.tell_epochs(&before, &state, now);
+        self.tell_steps(&state, now);
         let kind = EventKind::Finalized {
             height: block.height.0,
             digest: block.digest().to_string(),
@@ -529,7 +545,7 @@ where
             gone: (0..self.peers.len()).filter(|index| !self.is_voter(*index, &state)).collect(),
         };
         self.parts.sights.tell(own, self.finalized_at);
-        for (index, sight) in self.parts.sights.all().into_iter().enumerate() {
+        for (index, sight) in self.parts.sights.all().into_iter().enumerate().take(self.peers.len()) {
             if self.settings.roster.members()[index].key == self.settings.me {
                 self.peers[index].sight = sight;
             } else {
@@ -541,8 +557,8 @@ where
     }
 
     fn see(&mut self, index: usize, sight: Sight, now: SystemTime) {
-        let member = &self.settings.roster.members()[index];
-        let (node, key) = (member.entry.name.clone(), member.key.clone());
+        let Member { entry, key } = self.settings.roster.members()[index].clone();
+        let node = entry.name;
         let (was_heard, is_heard) = (self.peers[index].is_heard, sight.is_heard(now));
         let missing_since = if is_heard { None } else { sight.heard };
         if self.peers[index].sight.ailments != sight.ailments {

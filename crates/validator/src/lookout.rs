@@ -21,12 +21,15 @@ use crate::{
     roster::Roster,
     wire::{Canary, Hearing, Probe, Question, Row, Said, Told, Vitals as OwnVitals},
 };
-use commonware_cryptography::ed25519::{PrivateKey, PublicKey};
+use commonware_cryptography::{
+    Signer as _,
+    ed25519::{PrivateKey, PublicKey},
+};
 use commonware_p2p::{Message, Receiver, Recipients, Sender};
 use commonware_runtime::{Clock, IoBuf, Metrics, Spawner};
 use commonware_utils::sync::Mutex;
 use doubles::Doubles;
-use ledger::{Decode as _, Encode as _, Height, View};
+use ledger::{Decode as _, Encode as _, Height, View, genesis::VALIDATORS_MAX};
 use rand_core::CryptoRng;
 use relay::Relay;
 use sentinel::{
@@ -148,7 +151,7 @@ impl Sight {
 #[derive(Clone, Debug)]
 pub(crate) struct Sights {
     shared: Arc<Mutex<Shared>>,
-    /// When each validator voted last, milliseconds since the Unix epoch.
+    /// When each validator voted last, milliseconds since the Unix epoch; there is room for all that there can ever be.
     voted: Arc<Vec<AtomicU64>>,
     /// Moves whenever somebody becomes suspect, ill, or neither any more.
     pub(crate) changes: Progress,
@@ -169,7 +172,7 @@ impl Sights {
     pub(crate) fn new(validators: usize) -> Self {
         let nodes = vec![Sight::new(); validators];
         let shared = Shared { own: Own::default(), finalized: None, nodes };
-        let voted = (0..validators).map(|_| AtomicU64::new(0)).collect();
+        let voted = (0..VALIDATORS_MAX).map(|_| AtomicU64::new(0)).collect();
         Self {
             shared: Arc::new(Mutex::new(shared)),
             voted: Arc::new(voted),
@@ -182,6 +185,14 @@ impl Sights {
     pub(crate) fn tell(&self, own: Own, finalized: Option<SystemTime>) {
         let mut shared = self.shared.lock();
         (shared.own, shared.finalized) = (own, finalized);
+    }
+
+    /// There are so many validators from now on, or more.
+    pub(crate) fn grow(&self, validators: usize) {
+        let mut shared = self.shared.lock();
+        if shared.nodes.len() < validators {
+            shared.nodes.resize_with(validators, Sight::new);
+        }
     }
 
     /// All validators in the order of the roster; the place of this one means nothing.
@@ -201,8 +212,6 @@ impl Sights {
 pub(crate) struct Settings {
     /// This validator's key.
     pub(crate) key: PrivateKey,
-    /// Its place in the roster.
-    pub(crate) me: usize,
     /// All validators.
     pub(crate) roster: Roster,
     /// What is signed is signed for this chain.
@@ -217,6 +226,8 @@ pub(crate) struct Settings {
 pub(crate) struct Lookout<E, SR, SP> {
     context: E,
     settings: Settings,
+    /// This validator's place in the roster.
+    me: usize,
     boundary: Boundary,
     rounds: Rounds,
     sights: Sights,
@@ -260,14 +271,13 @@ where
     ) -> Self {
         let started = context.current();
         let n = settings.roster.len();
-        let count = u32::try_from(n).expect("validator counts are small");
-        let me = u32::try_from(settings.me).expect("validator counts are small");
-        let health = Health::new(&settings.health, me, count, context.next_u64(), Moment(0));
-        // There is one epoch yet, and its number nobody chose.
-        let watchers = Watchers::new(0, count, if n > ALL_MAX { WATCHERS } else { 0 });
+        let me = own_place(&settings);
+        let health = Health::new(&settings.health, small(me), small(n), context.next_u64(), Moment(0));
+        let watchers = watchers(n);
         let mut lookout = Self {
             context,
             settings,
+            me,
             boundary,
             rounds,
             sights,
@@ -293,22 +303,45 @@ where
         lookout
     }
 
+    /// How many validators there are, as far as this task has taken notice.
+    const fn n(&self) -> usize {
+        self.heard.len()
+    }
+
+    /// Takes notice of those that got a seat since.
+    fn grow(&mut self, now: SystemTime) {
+        let (n, me) = (self.settings.roster.len(), own_place(&self.settings));
+        if (n, me) == (self.n(), self.me) {
+            return;
+        }
+        self.me = me;
+        self.health.grow(small(n), small(me), self.moment(now));
+        self.vitals.grow(n);
+        self.relay.grow(n);
+        self.doubles.grow(n);
+        self.watchers = watchers(n);
+        self.heard.resize(n, None);
+        self.there_since.resize(n, now);
+        self.sights.grow(n);
+    }
+
     /// Watches those whose rows are due here, and those that somebody accuses.
     fn watch(&mut self, now: SystemTime) {
-        let n = self.settings.roster.len();
+        let n = self.n();
         let beat = u64::try_from(self.settings.heartbeat.as_micros()).unwrap_or(u64::MAX);
         let moment = self.moment(now);
+        let me = self.me;
         let mut shared = self.sights.shared.lock();
         let is_heard: Vec<bool> =
             shared.nodes.iter().map(|sight| sight.heard.is_none() || sight.is_heard(now)).collect();
-        for index in (0..n).filter(|index| *index != self.settings.me) {
-            let node = u32::try_from(index).expect("validator counts are small");
+        for index in (0..n).filter(|index| *index != me) {
+            let node = small(index);
             let mut watchers = self.watchers.of(node, |other| is_heard[other as usize]);
             let interval = if shared.own.gone.contains(&index) {
                 0
             } else if n <= ALL_MAX {
                 beat
-            } else if watchers.any(|watcher| watcher as usize == self.settings.me) {
+            } else if watchers.any(|watcher| watcher as usize == me) {
                 beat * WATCHERS as u64
             } else if shared.own.accused.contains(&index) {
                 // It sends no rows here: it is asked at each heartbeat, until nobody accuses it any more.
@@ -326,17 +359,18 @@ where
 
     /// Who gets the next row.
     fn recipients(&self, now: SystemTime) -> Recipients<PublicKey> {
-        if self.settings.roster.len() <= ALL_MAX {
+        if self.n() <= ALL_MAX {
             return Recipients::All;
         }
-        let me = u32::try_from(self.settings.me).expect("validator counts are small");
+        let me = small(self.me);
         let shared = self.sights.shared.lock();
         let is_present = |other: u32| {
             let sight = &shared.nodes[other as usize];
             sight.heard.is_none() || sight.is_heard(now)
         };
         let next = self.watchers.turn(me, self.sequence, is_present);
-        let key = |index: u32| self.settings.roster.members()[index as usize].key.clone();
+        let members = self.settings.roster.members();
+        let key = |index: u32| members[index as usize].key.clone();
         Recipients::Some(next.map(key).into_iter().collect())
     }
 
@@ -376,6 +410,7 @@ where
         if late >= STALL {
             self.health.stalled(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), self.moment(now));
         }
+        self.grow(now);
         self.watch(now);
         self.judge(now);
         if self.next_row <= now {
@@ -401,17 +436,13 @@ where
             return;
         }
         let shared = self.sights.shared.lock();
-        let me = self.settings.me;
+        let me = self.me;
         let is_silent =
             |index: &usize| *index != me && !shared.own.gone.contains(index) && !shared.nodes[*index].is_heard(now);
-        let silent: Vec<usize> = (0..shared.nodes.len()).filter(is_silent).collect();
+        let silent: Vec<usize> = (0..self.n()).filter(is_silent).collect();
         drop(shared);
         for index in silent {
-            self.ask(health::Probe {
-                target: u32::try_from(index).expect("validator counts are small"),
-                through: None,
-                wave: 0,
-            });
+            self.ask(health::Probe { target: small(index), through: None, wave: 0 });
         }
     }
 
@@ -420,15 +451,15 @@ where
         let shared = self.sights.shared.lock();
         let gone = &shared.own.gone;
         let votes = |index: &usize| !gone.contains(index);
-        let is_heard = |index: &usize| *index == self.settings.me || shared.nodes[*index].is_heard(now);
+        let is_heard = |index: &usize| *index == self.me || shared.nodes[*index].is_heard(now);
         let heard = (0..shared.nodes.len()).filter(votes).filter(is_heard).count();
         heard >= ledger::quorum(shared.nodes.len() - gone.len())
     }
 
     fn judge(&mut self, now: SystemTime) {
         let moment = self.moment(now);
-        let heard: Vec<_> =
-            self.settings.roster.members().iter().map(|member| self.boundary.heard(&member.key)).collect();
+        let members = self.settings.roster.members();
+        let heard: Vec<_> = members.iter().take(self.n()).map(|member| self.boundary.heard(&member.key)).collect();
         for (node, (at, before)) in (0..).zip(heard.iter().zip(&self.heard)) {
             if at > before {
                 self.health.heard(node, moment);
@@ -465,7 +496,7 @@ where
         // Counted up from the start of this run, so that the oldest question is the first to be forgotten.
         let nonce = self.asked.last_key_value().map_or(milliseconds(self.started) << 20, |(nonce, _)| nonce + 1);
         self.asked.insert(nonce, probe.target);
-        let question = Question { nonce, asker: u32::try_from(self.settings.me).expect("validator counts are small") };
+        let question = Question { nonce, asker: small(self.me) };
         match probe.through {
             None => self.send_probe(probe.target, &Probe::Ask(question)),
             Some(helper) => self.send_probe(helper, &Probe::AskFor { question, about: probe.target }),
@@ -473,12 +504,14 @@ where
     }
 
     fn send_probe(&mut self, to: u32, probe: &Probe) {
-        let Some(member) = self.settings.roster.members().get(to as usize) else { return };
+        let members = self.settings.roster.members();
+        let Some(member) = members.get(to as usize) else { return };
         self.probes.send(Recipients::One(member.key.clone()), IoBuf::from(probe.encode()), true);
     }
 
     fn take_probe(&mut self, (from, message): Message<PublicKey>) {
-        let Some(sender) = self.settings.roster.index(&from).and_then(|index| u32::try_from(index).ok()) else {
+        self.grow(self.context.current());
+        let Some(sender) = self.settings.roster.index(&from).filter(|index| *index < self.n()).map(small) else {
             return;
         };
         let (key, namespace) = (&self.settings.key, &self.settings.namespace);
@@ -488,7 +521,7 @@ where
                 self.send_probe(sender, &Probe::Here { question, answer });
             }
             Ok(Probe::AskFor { question, about }) => self.send_probe(about, &Probe::Ask(question)),
-            Ok(Probe::Here { question, answer }) if question.asker as usize != self.settings.me => {
+            Ok(Probe::Here { question, answer }) if question.asker as usize != self.me => {
                 self.send_probe(question.asker, &Probe::Answered { question, about: sender, answer });
             }
             Ok(Probe::Here { question, answer }) => self.take_answer(question, sender, &answer),
@@ -501,7 +534,8 @@ where
         if self.asked.get(&question.nonce) != Some(&about) {
             return;
         }
-        let Some(member) = self.settings.roster.members().get(about as usize) else { return };
+        let members = self.settings.roster.members();
+        let Some(member) = members.get(about as usize) else { return };
         if question.is_answered(answer, &member.key, &self.settings.namespace) {
             let now = self.moment(self.context.current());
             self.health.answered(about, now);
@@ -513,7 +547,7 @@ where
         let shared = self.sights.shared.lock();
         let (own, hearings) = (shared.own.clone(), shared.nodes.iter().map(|sight| hearing(sight, now)).collect());
         drop(shared);
-        let small = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+        let counted = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
         let (epoch, view) = self.rounds.get();
         let row = Row {
             started_ms: milliseconds(self.started),
@@ -526,8 +560,8 @@ where
             vitals: OwnVitals {
                 lag_ms: saturated(std::mem::take(&mut self.lag)),
                 disk_ms: saturated(self.boundary.disk_latency()),
-                running: small(own.running),
-                waiting: small(own.waiting),
+                running: counted(own.running),
+                waiting: counted(own.waiting),
                 executor: own.canary,
             },
             version: env!("CARGO_PKG_VERSION").into(),
@@ -544,7 +578,7 @@ where
 
     /// What its own row shows of this validator. Its clock and its votes are for others to judge.
     fn follow_own(&mut self, own: &OwnVitals) {
-        let me = self.settings.me;
+        let me = self.me;
         let mut shared = self.sights.shared.lock();
         let signs = Signs {
             disk_ms: own.disk_ms.into(),
@@ -560,23 +594,27 @@ where
 
     /// Tells neighbours what those say that they do not hear. Among many, rows go to some only, and holes say nothing.
     fn pass_on(&mut self, now: SystemTime) {
-        let (me, n) = (self.settings.me, self.settings.roster.len());
+        let (me, n) = (self.me, self.n());
+        let members = self.settings.roster.members();
         if n > ALL_MAX {
             return;
         }
         let is_near = |index: &usize| {
-            let heard = self.boundary.heard(&self.settings.roster.members()[*index].key);
+            let heard = self.boundary.heard(&members[*index].key);
             *index != me && heard.is_some_and(|heard| since(now, heard) < SILENT_AFTER)
         };
         let neighbours: Vec<usize> = (0..n).filter(is_near).collect();
         for (to, told) in self.relay.due(me, &neighbours, now) {
-            let key = self.settings.roster.members()[to].key.clone();
+            let key = members[to].key.clone();
             self.rows.send(Recipients::One(key), IoBuf::from(Said::Others(told).encode()), false);
         }
     }
 
     fn take_row(&mut self, (from, message): Message<PublicKey>) {
-        let Some(index) = self.settings.roster.index(&from).filter(|index| *index != self.settings.me) else { return };
+        self.grow(self.context.current());
+        let Some(index) = self.settings.roster.index(&from).filter(|index| *index != self.me && *index < self.n()) else {
+            return;
+        };
         match Said::decode(message.as_ref()) {
             Ok(Said::Own(row)) => self.take_own(index, row),
             Ok(Said::Others(told)) => told.into_iter().for_each(|told| self.take_told(told)),
@@ -586,9 +624,9 @@ where
 
     /// Takes a row that came from its sender.
     fn take_own(&mut self, index: usize, message: Vec<u8>) {
-        let validators = self.settings.roster.len();
-        let from = &self.settings.roster.members()[index].key;
-        let row = match Row::open(&message, from, &self.settings.namespace, validators) {
+        let members = self.settings.roster.members();
+        let from = &members[index].key;
+        let row = match Row::open(&message, from, &self.settings.namespace, self.settings.roster.first()) {
             Ok(row) => row,
             Err(problem) => {
                 debug!(node = self.settings.roster.name(from), %problem, "row not taken");
@@ -596,12 +634,12 @@ where
             }
         };
         let now = self.context.current();
-        let node = u32::try_from(index).expect("validator counts are small");
+        let node = small(index);
         if !self.is_newer(index, &row) {
             return;
         }
         // Where rows go to watchers in turn, every so many-th comes here.
-        let turns = if validators <= ALL_MAX { 1 } else { WATCHERS as u64 };
+        let turns = if self.n() <= ALL_MAX { 1 } else { WATCHERS as u64 };
         self.health.row(node, row.sequence / turns, self.moment(now));
         self.relay.keep(index, row.clone(), message, now);
         self.look_for_doubles(index, &row, now);
@@ -611,8 +649,8 @@ where
 
     /// Takes a row that somebody passed on, if it is news, says something of now, and its sender signed it.
     fn take_told(&mut self, told: Told) {
-        let (validators, index) = (self.settings.roster.len(), told.about as usize);
-        if validators > ALL_MAX || index >= validators || index == self.settings.me {
+        let (n, index) = (self.n(), told.about as usize);
+        if n > ALL_MAX || index >= n || index == self.me {
             return;
         }
         let now = self.context.current();
@@ -622,7 +660,7 @@ where
             return;
         }
         let key = &self.settings.roster.members()[index].key;
-        let Ok(row) = Row::open(&told.row, key, &self.settings.namespace, validators) else { return };
+        let Ok(row) = Row::open(&told.row, key, &self.settings.namespace, self.settings.roster.first()) else { return };
         let at = now - held;
         self.relay.keep(index, row.clone(), told.row, at);
         self.look_for_doubles(index, &row, at);
@@ -630,7 +668,7 @@ where
     }
 
     fn look_for_doubles(&mut self, index: usize, row: &Row, sent: SystemTime) {
-        let Some(count) = self.doubles.follow(index, row, sent, self.settings.me, self.sequence) else { return };
+        let Some(count) = self.doubles.follow(index, row, sent, self.me, self.sequence) else { return };
         let node = &self.settings.roster.members()[index].entry.name;
         warn!(node, count, "it hears another process with this validator's key: stop one of the two");
         self.sights.doubles.raise(count as u64);
@@ -652,7 +690,7 @@ where
 
     /// Takes in what a row says of its sender.
     fn look_at(&mut self, index: usize, row: Row, now: SystemTime) {
-        let rtt = self.round_trip(&row.hearings[self.settings.me], now);
+        let rtt = self.round_trip(&row.hearing(self.me), now);
         let mut shared = self.sights.shared.lock();
         let finalized = shared.finalized;
         let sight = &mut shared.nodes[index];
@@ -697,11 +735,24 @@ where
     /// How long a validator that says that it votes has not, while blocks became final just now.
     fn vote_ms_ago(&self, index: usize, voting: bool, finalized: Option<SystemTime>, now: SystemTime) -> Option<u32> {
         finalized.filter(|at| voting && since(now, *at) < Duration::from_secs(2))?;
-        let voted = self.sights.voted[index].load(Ordering::Relaxed);
+        let voted = self.sights.voted.get(index).map_or(0, |voted| voted.load(Ordering::Relaxed));
         // Whoever was not seen voting since it is there is measured from then on.
         let ago = milliseconds(now).saturating_sub(voted.max(milliseconds(self.there_since[index])));
         Some(u32::try_from(ago).unwrap_or(u32::MAX))
     }
+}
+
+fn own_place(settings: &Settings) -> usize {
+    settings.roster.index(&settings.key.public_key()).expect("a node is in its own roster")
+}
+
+/// Who watches whom among so many. They are drawn once: nobody chose the number that decides about it.
+fn watchers(n: usize) -> Watchers {
+    Watchers::new(0, small(n), if n > ALL_MAX { WATCHERS } else { 0 })
+}
+
+fn small(count: usize) -> u32 {
+    u32::try_from(count).expect("validator counts are small")
 }
 
 fn disk_ms(sight: &Sight) -> Option<u32> {

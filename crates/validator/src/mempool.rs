@@ -25,6 +25,9 @@ pub const REPLACE_UNTIL: u64 = 100_000;
 /// Orders about leases of one validator. It holds fewer leases than this at once.
 const ORDERS_PER_VALIDATOR_MAX: usize = 4_096;
 
+/// Requests for a seat that wait. Anybody may make one, and the chain takes about half as many at a time.
+const REQUESTS_MAX: usize = 64;
+
 /// Bounds of the mempool.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Limits {
@@ -174,10 +177,17 @@ impl Mempool {
     }
 
     /// Of two words about one thing the one that expires later stays, so that every validator keeps the same. There are
-    /// never more than about n of a validator: the state takes them from no one else, and about no one else.
+    /// never more than about n of a validator: the state takes them from no one else, and about no one else. Only a request for
+    /// a seat may be anybody's, so those are counted.
     fn offer_word(&mut self, transaction: Transaction, id: TxId, slot: Slot) -> Result<Taken, Refused> {
         let (account, topic) = (transaction.account, Topic::Slot(slot));
         let waiting = self.orders.get(&account).and_then(|waiting| waiting.get(&topic));
+        if matches!(transaction.kind, Kind::Join(_)) && waiting.is_none() {
+            let requests = self.orders.values().flat_map(BTreeMap::values);
+            if requests.filter(|entry| matches!(entry.transaction.kind, Kind::Join(_))).count() >= REQUESTS_MAX {
+                return Err(Refused::Full(self.len(), self.bytes));
+            }
+        }
         if waiting.is_some_and(|waiting| (transaction.expires, id) <= (waiting.transaction.expires, waiting.id)) {
             return Err(Refused::OrderTaken);
         }

@@ -84,9 +84,7 @@ impl StartError {
 impl From<Rejected> for StartError {
     fn from(rejected: Rejected) -> Self {
         match rejected {
-            Rejected::NotAValidator(_) | Rejected::BadKey => Self::Config(format!(
-                "{rejected}; give it the key that belongs to this genesis file, or add this one to it and start the chain anew"
-            )),
+            Rejected::BadKey => Self::Config(format!("{rejected}; copy the file anew from another validator")),
             Rejected::Storage(_) => Self::Failed(rejected.to_string()),
             Rejected::Guard(_) => Self::Refused(format!(
                 "{rejected}; every validator needs a data directory of its own: start it on the one that was made for its key"
@@ -116,7 +114,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
     let set_aside = folder.set_aside()?;
     tokio::Runner::new(runtime(&folder)).start(move |context| async move {
         let context = Steady::new(context);
-        let identity = Identity { genesis, key, fresh, set_aside, partition: String::new() };
+        let identity = Identity { genesis, key, name: config.name.clone(), fresh, set_aside, partition: String::new() };
         let node = connect(&context, identity, &config).await?;
         if fresh {
             folder.used()?;
@@ -155,7 +153,7 @@ async fn connect(context: &Steady, identity: Identity, config: &Config) -> Resul
     let roster = Roster::new(&identity.genesis).ok_or(Rejected::BadKey)?;
     let me = identity.key.public_key();
     if roster.index(&me).is_none() {
-        return Err(Rejected::NotAValidator(me.to_string()).into());
+        info!(key = %me, "this key is not of the genesis file: it has a vote once the chain gives it a seat, see `unsplit nodes join`");
     }
     let (mut network, oracle) = network::open(
         context,
@@ -167,7 +165,10 @@ async fn connect(context: &Steady, identity: Identity, config: &Config) -> Resul
     )?;
     let channels = CHANNELS.map(|channel| network.register(channel.id, channel.quota()));
     network.start();
-    let ends = Network { channels, blocker: oracle.clone(), provider: oracle };
+    let track = network::tracker(oracle.clone(), &roster).map_err(|problem| {
+        StartError::Failed(format!("no thread that lets peers onto the network: {problem}"))
+    })?;
+    let ends = Network { channels, blocker: oracle.clone(), provider: oracle, track };
     Ok(validator::start(context.child("node"), identity, config, ends, execute(config)?).await?)
 }
 

@@ -18,6 +18,11 @@ pub(crate) fn chain() -> ChainId {
 
 /// Accounts 1 to 9 own 100 each and may have eight open tasks.
 pub(crate) fn state() -> State {
+    State::genesis(&genesis())
+}
+
+/// What it starts from.
+pub(crate) fn genesis() -> Genesis {
     let validator = GenesisValidator {
         name: "n0".into(),
         key: key(VALIDATOR).public(),
@@ -27,7 +32,7 @@ pub(crate) fn state() -> State {
         supervisor: None,
     };
     let balances = (1..10).map(|seed| GenesisBalance { account: key(seed).public(), amount: Amount(100) }).collect();
-    State::genesis(&Genesis {
+    Genesis {
         version: ledger::genesis::VERSION,
         chain_id: chain(),
         byzantine_budget: 0,
@@ -37,7 +42,7 @@ pub(crate) fn state() -> State {
         tasks: TaskLimits { open_per_account_max: 8, ..TaskLimits::default() },
         epochs: ledger::EpochLimits::default(),
         certified: Certified::default(),
-    })
+    }
 }
 
 /// Moves on by a block with these transactions, so many milliseconds later.

@@ -54,7 +54,7 @@ use commonware_utils::{
     channel::{mpsc, watch},
     ordered::Set,
 };
-use ledger::{Genesis, SecretKey, State};
+use ledger::{Genesis, SecretKey, State, genesis::VALIDATORS_MAX};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256};
 use std::{
@@ -115,7 +115,13 @@ pub struct Network<S, R, B, P> {
     pub blocker: B,
     /// The network's peer sets.
     pub provider: P,
+    /// Who may connect, from now on.
+    pub track: Track,
 }
+
+/// Tells the network who may connect, and where they are: all others that have a seat, those that vote or learn first. It
+/// does not wait for anything.
+pub type Track = Arc<dyn Fn(Vec<(PublicKey, String)>) + Send + Sync>;
 
 /// Who this node is and how it behaves.
 #[derive(Clone)]
@@ -124,6 +130,8 @@ pub struct Identity {
     pub genesis: Genesis,
     /// This validator's key.
     pub key: PrivateKey,
+    /// What to call it while the chain gives it no seat.
+    pub name: String,
     /// Whether the key is known never to have signed: its guard may be made anew.
     pub fresh: bool,
     /// Files of the storage that were set aside before the start because they were damaged, in words.
@@ -153,9 +161,6 @@ pub struct Node {
 /// Why a node cannot start on what it was given.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Rejected {
-    /// The key is not in the genesis file.
-    #[error("this node's key {0} is not a validator of the genesis file")]
-    NotAValidator(String),
     /// The genesis file holds a key that is none.
     #[error("the genesis file holds a key that is no Ed25519 public key")]
     BadKey,
@@ -196,8 +201,9 @@ pub fn participants(roster: &Roster) -> Set<PublicKey> {
     Set::from_iter_dedup(roster.members().iter().map(|member| member.key.clone()))
 }
 
-/// The largest message on any channel; every peer must use the same.
-pub fn message_bytes_max(validators: usize) -> u32 {
+/// The largest message on any channel, however many validators there come to be; every peer must use the same.
+pub fn message_bytes_max() -> u32 {
+    let validators = VALIDATORS_MAX;
     let n = u32::try_from(validators).expect("validator counts are small");
     commonware_p2p::max_message_size(&[
         mux::prefixed(simplex::max_payload_size::<Scheme, Digest>(n)),
@@ -229,15 +235,16 @@ where
     B: Blocker<PublicKey = PublicKey> + Sync,
     P: Provider<PublicKey = PublicKey> + Sync,
 {
-    let Identity { genesis, key, fresh, set_aside, partition } = identity;
+    let Identity { genesis, key, name, fresh, set_aside, partition } = identity;
     let me = key.public_key();
     let secret = SecretKey::from_bytes(key.encode().as_ref().try_into().expect("an Ed25519 key has 32 bytes"));
     let roster = Roster::new(&genesis).ok_or(Rejected::BadKey)?;
     let participants = participants(&roster);
     let namespace = namespace(&genesis);
-    if roster.index(&me).is_none() {
-        return Err(Rejected::NotAValidator(me.to_string()));
-    }
+    // A key that is not of the genesis has a vote only once the chain says so. Its guard starts empty like any other that
+    // never signed, and that is safe: a key without a vote has cast none that a later one could contradict, and the chain
+    // gives no seat to a key that ever had one. If its guard is lost afterwards it sits out like anybody else.
+    let roster = roster.seen_by(&me, &name);
 
     let (guard, found) =
         Guard::open(context.child("guard"), &partition, guard_identity(&namespace, &me), fresh).await?;
@@ -389,7 +396,6 @@ where
         context.child("lookout"),
         lookout::Settings {
             key: key.clone(),
-            me: roster.index(&me).expect("a participant is in the roster"),
             roster: roster.clone(),
             namespace: namespace.clone(),
             health: config.health.detector(),
@@ -414,7 +420,8 @@ where
         move |Launch { epoch, scheme, floor, partition, channels: [votes, certificates, resolver] }| {
             let context = context.child("engine").with_attribute("epoch", epoch);
             let participants = certificate::Scheme::participants(&scheme);
-            let voters = participants.iter().filter_map(|key| roster.index(key)).collect();
+            let place = |key| roster.index(key).expect("who votes has a seat, and the driver learned of that first");
+            let voters = participants.iter().map(place).collect();
             let witness = Witness::new(blocker.component("evidence"), participants.iter().cloned().collect());
             let observer = Observer::new(
                 context.child("evidence"),
@@ -513,6 +520,7 @@ where
             orders,
             reporting,
             snapshot: snapshot_tx,
+            track: network.track,
         },
         worker,
         gossip.0,

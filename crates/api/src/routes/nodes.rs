@@ -2,8 +2,8 @@
 
 use super::{Window, document};
 use crate::{
-    BalanceView, CertifiedView, MatrixView, NodeView, Nodes, PartitionsView, Problem, RecoveryView, Releases, Request,
-    TransactionStatus, ValidatorsView,
+    Approval, BalanceView, CertifiedView, MatrixView, NodeView, Nodes, PartitionsView, Problem, RecoveryView, Releases, Request,
+    TransactionStatus, ValidatorsView, WantedChange,
     guard::Writer,
     openapi::{Asked, Commanded, Found, Shown, Written},
 };
@@ -25,6 +25,10 @@ const BODY_BYTES_MAX: usize = 4 * 1024;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Change {
+    /// Names or keys of those that would get a vote, with commas between.
+    join: Option<String>,
+    /// Validators whose place another key would take, each with that: `old:new`, with commas between.
+    rotate: Option<String>,
     /// Names of validators that would leave, with commas between.
     leave: Option<String>,
     /// Names of validators that would be removed, with commas between.
@@ -83,12 +87,40 @@ pub(super) async fn validators(
     State(window): State<Arc<Window>>,
     query: Result<Query<Change>, QueryRejection>,
 ) -> Result<Json<ValidatorsView>, Problem> {
-    let Change { leave, remove } = query?.0;
+    let Change { join, rotate, leave, remove } = query?.0;
     let names = |list: Option<String>| -> Vec<String> {
         list.iter().flat_map(|list| list.split(',')).filter(|name| !name.is_empty()).map(str::to_owned).collect()
     };
-    let (leave, remove) = (names(leave), names(remove));
-    Ok(Json(window.ask(|reply| Request::Validators { leave, remove, reply }).await??))
+    let pair = |text: String| match text.split_once(':') {
+        Some((old, new)) => Ok((old.to_owned(), new.to_owned())),
+        None => Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_query",
+            format!("rotate={text} does not say who comes"),
+            "write it as rotate=OLD:NEW, a name and a name or key",
+        )),
+    };
+    let rotate = names(rotate).into_iter().map(pair).collect::<Result<_, _>>()?;
+    let wanted = WantedChange { join: names(join), rotate, leave: names(leave), remove: names(remove) };
+    Ok(Json(window.ask(|reply| Request::Validators { wanted, reply }).await??))
+}
+
+/// Has this validator approve of somebody who asks for a seat; or give its own away, if that is what is asked for.
+///
+/// Its own word on the chain: the answer comes when that waits to become final.
+#[utoipa::path(post, path = "/api/v1/approve", tag = "operation",
+    security(("token" = [])),
+    request_body = Approval,
+    responses((status = 202, description = "It waits to become final.", body = TransactionStatus), Written, Found)
+)]
+pub(super) async fn approve(
+    _: Writer,
+    State(window): State<Arc<Window>>,
+    request: axum::extract::Request,
+) -> Result<Response, Problem> {
+    let Approval { node } = document(&window, request, BODY_BYTES_MAX).await?;
+    let status = window.ask(|reply| Request::Approve { node, reply }).await??;
+    Ok((StatusCode::ACCEPTED, Json(status)).into_response())
 }
 
 /// Has this validator leave the set of validators when an epoch ends, if enough others are left.

@@ -50,11 +50,65 @@ pub struct ValidatorsView {
     pub foreseen_answering: u64,
     /// Who would go.
     pub going: Vec<Departing>,
-    /// Who would stay although it is to go.
+    /// Who would get a vote.
+    #[serde(default)]
+    pub coming: Vec<String>,
+    /// What is to change and would not.
     pub postponed: Vec<Departing>,
+    /// Who asks for a seat, or is a learner.
+    #[serde(default)]
+    pub candidates: Vec<CandidateView>,
 }
 
-/// A validator that is to go.
+/// Somebody who asks for a seat, or is a learner.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+pub struct CandidateView {
+    /// What it is to be called.
+    pub name: String,
+    /// Public key, hex.
+    pub key: String,
+    /// Peer-to-peer address.
+    pub address: String,
+    /// Where it stands.
+    pub region: String,
+    /// The validator whose place it is to take.
+    pub replaces: Option<String>,
+    /// The block that took its request.
+    pub since: u64,
+    /// Which validators approve of it.
+    pub approvals: Vec<String>,
+    /// How many have to.
+    pub approvals_needed: u64,
+    /// The block since which it is a learner.
+    pub learner_since: Option<u64>,
+    /// The newest block at which it was level with the chain.
+    pub level_at: Option<u64>,
+    /// What it waits for, in words.
+    pub waits_for: String,
+}
+
+/// A change of the set of validators to look at, by names. Whoever is to come may also be named by its key.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct WantedChange {
+    /// Who would get a vote.
+    pub join: Vec<String>,
+    /// Who would go for whom to come.
+    pub rotate: Vec<(String, String)>,
+    /// Who would go by its own wish.
+    pub leave: Vec<String>,
+    /// Who would go because it does not answer.
+    pub remove: Vec<String>,
+}
+
+/// Of whom a validator approves: the body of `POST /api/v1/approve`.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// The name that it asks for, or its key.
+    pub node: String,
+}
+
+/// A validator that is to go, or whatever else does not change yet.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ToSchema)]
 pub struct Departing {
     /// Its name.
@@ -109,6 +163,9 @@ pub struct NodeRow {
     /// Whether it wants to leave.
     #[serde(default)]
     pub leaving: bool,
+    /// Whether it has a seat and no vote yet.
+    #[serde(default)]
+    pub learner: bool,
     /// Whether it was a validator and is none any more.
     #[serde(default)]
     pub gone: bool,

@@ -671,13 +671,25 @@ async fn a_validator_is_shown_by_name_and_an_unknown_one_is_not_found() {
 #[tokio::test]
 async fn a_change_of_the_set_of_validators_is_looked_at_by_names() {
     let world = World::new().await;
-    let view = world.get("/api/v1/validators?leave=n1,n2&remove=n3").await.json();
+    let view = world.get("/api/v1/validators?leave=n1,n2&remove=n3&join=n5,n6&rotate=n1:n7").await.json();
+    assert_eq!(view["next"], serde_json::json!(["n5", "n6"]));
     assert_eq!(
         (&view["validators"], &view["foreseen"]),
         (&serde_json::json!(["n1", "n2"]), &serde_json::json!(["n3"]))
     );
     assert_eq!(world.get("/api/v1/validators").await.json()["validators"], serde_json::json!([]));
-    world.get("/api/v1/validators?join=n1").await.expect_problem(400, "bad_query");
+    world.get("/api/v1/validators?marry=n1").await.expect_problem(400, "bad_query");
+    world.get("/api/v1/validators?rotate=n1").await.expect_problem(400, "bad_query");
+}
+
+#[tokio::test]
+async fn a_validator_approves_with_its_token_only() {
+    let world = World::new().await;
+    let route = "POST /api/v1/approve";
+    world.ask(route, "application/json", br#"{"node":"n5"}"#).await.expect_problem(401, "unauthorized");
+    world.write(route, "application/json", br#"{"name":"n5"}"#).await.expect_problem(422, "bad_document");
+    let reply = world.write(route, "application/json", br#"{"node":"n5"}"#).await;
+    assert_eq!((reply.status, &reply.json()["id"]), (202, &serde_json::json!("n5")));
 }
 
 #[tokio::test]

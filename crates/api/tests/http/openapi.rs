@@ -14,8 +14,9 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every address there is, with what may be done there.
-const ADDRESSES: [(&str, &[&str]); 31] = [
+const ADDRESSES: &[(&str, &[&str])] = &[
     ("/api/v1/accounts/{id}", &["get"]),
+    ("/api/v1/approve", &["post"]),
     ("/api/v1/balance", &["get"]),
     ("/api/v1/blocks/{at}", &["get"]),
     ("/api/v1/certified", &["get", "post"]),
@@ -323,9 +324,14 @@ fn every_kind() -> Vec<EventKind> {
             epoch: 1,
             validators: 4,
             going: vec![Departing::default()],
+            coming: vec![text()],
             postponed: vec![departing()],
         },
-        EventKind::EpochBegan { epoch: 1, validators: 4, gone: vec![text()] },
+        EventKind::EpochBegan { epoch: 1, validators: 4, gone: vec![text()], came: vec![text()] },
+        EventKind::JoinRequested { node: text(), key: text() },
+        EventKind::Learner { node: text(), key: text() },
+        EventKind::CaughtUp { node: text(), key: text() },
+        EventKind::JoinEnded { node: text(), key: text(), reason: text() },
         EventKind::ScalingChanged { capacity: 1, desired: 2 },
         crate::task_changed(),
         crate::commit_rejected(),

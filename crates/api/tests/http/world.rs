@@ -230,9 +230,12 @@ fn answer(request: Request, transactions: &mut BTreeMap<[u8; 32], TransactionSta
             };
             drop(reply.send(if name == "n1" { Ok(known) } else { Err(unknown) }));
         }
-        Request::Validators { leave, remove, reply } => {
-            let (validators, foreseen) = (leave, remove);
-            drop(reply.send(Ok(ValidatorsView { validators, foreseen, ..ValidatorsView::default() })));
+        Request::Validators { wanted, reply } => {
+            let (validators, foreseen, next) = (wanted.leave, wanted.remove, Some(wanted.join));
+            drop(reply.send(Ok(ValidatorsView { validators, foreseen, next, ..ValidatorsView::default() })));
+        }
+        Request::Approve { node, reply } => {
+            drop(reply.send(Ok(TransactionStatus { id: node, ..TransactionStatus::default() })));
         }
         Request::Leave { leaving, reply } => {
             let id = if leaving { "l" } else { "s" };

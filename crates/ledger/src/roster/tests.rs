@@ -106,6 +106,60 @@ impl Chain {
         (who, Kind::Stay { sequence: self.seat(who).next })
     }
 
+    /// Another key that is no validator's.
+    fn stranger(&mut self, seed: u8) -> usize {
+        self.keys.push(SecretKey::from_bytes([seed; 32]).public());
+        self.keys.len() - 1
+    }
+
+    fn join(&self, who: usize) -> (usize, Kind) {
+        self.ask(who, None)
+    }
+
+    fn ask(&self, who: usize, replaces: Option<usize>) -> (usize, Kind) {
+        let (name, address) = (format!("v{who}"), format!("host-{who}:7000"));
+        let replaces = replaces.map(|old| self.keys[old]);
+        (who, Kind::Join(Request { name, address, region: "local".to_owned(), capacity: 1, replaces }))
+    }
+
+    fn candidate(&self, who: usize) -> &Candidate {
+        self.state.candidate(&self.keys[who]).expect("a candidate")
+    }
+
+    fn approve(&self, voter: usize, who: usize) -> (usize, Kind) {
+        (voter, Kind::Approve { node: self.keys[who], since: self.candidate(who).since })
+    }
+
+    fn approve_all(&mut self, voters: impl IntoIterator<Item = usize>, who: usize) {
+        let orders = voters.into_iter().map(|voter| self.approve(voter, who)).collect();
+        self.pass(orders);
+    }
+
+    fn retract(&self, who: usize) -> (usize, Kind) {
+        (who, Kind::Retract { since: self.candidate(who).since })
+    }
+
+    fn caught_up(&self, who: usize) -> (usize, Kind) {
+        (who, Kind::CaughtUp(self.state.newest_mark().expect("there is a learner")))
+    }
+
+    fn caught_up_at(&self, who: usize, height: Height) -> (usize, Kind) {
+        (who, Kind::CaughtUp(Mark { height, root: Hash::ZERO }))
+    }
+
+    /// Asks, is approved by these and says that it is level.
+    fn admit(&mut self, who: usize, voters: impl IntoIterator<Item = usize>) {
+        self.pass(vec![self.join(who)]);
+        self.approve_all(voters, who);
+        self.level(who);
+    }
+
+    fn level(&mut self, who: usize) {
+        let (since, height) = (self.candidate(who).learner.expect("a learner"), self.state.height().0);
+        self.reach(height.max(since.0).next_multiple_of(MARK_BLOCKS) + 1);
+        self.pass(vec![self.caught_up(who)]);
+    }
+
     fn answer(&self, (who, kind): (usize, Kind)) -> Result<(), TransactionError> {
         self.state.check_unsigned(&self.sign(who, kind), self.state.height().after(1))
     }
@@ -126,6 +180,10 @@ impl Chain {
         let (height, digest, timestamp) = (self.state.height(), self.state.digest(), self.state.timestamp());
         State::from_entries(self.state.chain(), height, digest, timestamp, entries).expect("our own entries")
     }
+}
+
+fn goes(chain: &Chain, who: usize, departure: Departure) -> Transition {
+    Transition::Goes(chain.keys[who], departure)
 }
 
 #[test]
@@ -189,7 +247,7 @@ fn nobody_leaves_whom_the_declared_liars_would_outnumber_the_rest_without() {
     chain.pass(vec![chain.leave(0)]);
     let decision = chain.next_epoch();
     let obstacle = Postponed::Budget { left: 3, needed: 4, budget: 1 };
-    assert_eq!(decision.postponed, [(chain.keys[0], Departure::Left, obstacle)]);
+    assert_eq!(decision.postponed, [(goes(&chain, 0, Departure::Left), obstacle)]);
     assert_eq!(chain.voters().len(), 4);
 }
 
@@ -217,7 +275,7 @@ fn nobody_leaves_who_is_needed_for_a_quorum_of_those_that_answer() {
     chain.pass(vec![chain.leave(0)]);
     let decision = chain.next_epoch();
     let obstacle = Postponed::Slack { answering: 4, left: 6, quorum: 5, slack_min: 0 };
-    assert_eq!(decision.postponed, [(chain.keys[0], Departure::Left, obstacle)]);
+    assert_eq!(decision.postponed, [(goes(&chain, 0, Departure::Left), obstacle)]);
     assert!(decision.going.is_empty(), "three of seven do not make a removal");
 }
 
@@ -226,7 +284,7 @@ fn a_floor_of_slack_is_kept() {
     let mut chain = Chain::new(7, 1, EpochLimits { slack_min: 2, ..limits() });
     chain.pass(vec![chain.leave(0)]);
     let obstacle = Postponed::Slack { answering: 6, left: 6, quorum: 5, slack_min: 2 };
-    assert_eq!(chain.next_epoch().postponed, [(chain.keys[0], Departure::Left, obstacle)]);
+    assert_eq!(chain.next_epoch().postponed, [(goes(&chain, 0, Departure::Left), obstacle)]);
 }
 
 #[test]
@@ -275,7 +333,7 @@ fn ten_that_are_lost_one_by_one_are_four_in_the_end_and_every_set_had_its_quorum
     let obstacle = Postponed::Budget { left: 3, needed: 4, budget: 1 };
     let mut decision = chain.next_epoch();
     decision = if decision.postponed.is_empty() { chain.next_epoch() } else { decision };
-    assert_eq!(decision.postponed, [(chain.keys[3], Departure::Removed, obstacle)]);
+    assert_eq!(decision.postponed, [(goes(&chain, 3, Departure::Removed), obstacle)]);
 }
 
 #[test]
@@ -298,7 +356,7 @@ fn foreseeing_changes_nothing_and_tells_what_will_be_decided() {
     let mut chain = Chain::new(5, 1, limits());
     chain.pass(Vec::new());
     let root = chain.state.root();
-    let foreseen = chain.state.foresee(&[(chain.keys[1], Departure::Left)]);
+    let foreseen = chain.state.foresee(&[goes(&chain, 1, Departure::Left)]);
     assert_eq!((foreseen.epoch, foreseen.going.clone()), (Epoch(1), vec![(chain.keys[1], Departure::Left)]));
     assert_eq!(chain.state.root(), root);
     assert!(chain.state.foresee(&[]).going.is_empty());
@@ -344,6 +402,383 @@ fn a_proof_of_who_votes_fits_its_root_only_and_no_byte_of_it_can_change() {
     // The right root, and nothing below it.
     let stub = [&[2], root.0.as_slice()].concat();
     assert_eq!(prove(&stub, root), Err(ProofError::Incomplete));
+}
+
+#[test]
+fn who_is_approved_and_level_votes_from_the_next_epoch_on_and_is_on_trial() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    chain.pass(vec![chain.join(new)]);
+    assert_eq!(chain.state.steps(), [(chain.keys[new], Step::Asked)]);
+    assert_eq!(chain.state.seat(&chain.keys[new]), None, "who only asks has no seat");
+    chain.approve_all([0, 1], new);
+    assert_eq!(chain.candidate(new).learner, None, "two of four are no quorum");
+    chain.approve_all([2], new);
+    assert_eq!(chain.state.steps(), [(chain.keys[new], Step::Approved)]);
+    assert_eq!(chain.seat(new), Seat { from: None, ..Seat::default() });
+    let members = chain.state.members();
+    assert_eq!(members.iter().map(|member| member.key).collect::<Vec<_>>(), chain.keys, "its seat is the last");
+    assert_eq!((members[4].name.as_str(), members[4].address.as_str()), ("v4", "host-4:7000"));
+    // It is the middle of the first epoch before a root is kept that it could name.
+    let decision = chain.next_epoch();
+    assert_eq!(decision.postponed, [(Transition::Comes(chain.keys[new]), Postponed::Behind)]);
+    chain.level(new);
+    assert_eq!(chain.state.steps(), [(chain.keys[new], Step::Level)]);
+    let decision = chain.next_epoch();
+    assert_eq!(decision.coming, [chain.keys[new]]);
+    assert_eq!(chain.voters().len(), 5);
+    assert!(chain.voters().contains(&new));
+    assert_eq!(chain.state.candidates().count(), 0);
+    let standing = chain.state.standing(&chain.keys[new]).expect("a validator");
+    assert!(matches!(standing.status, crate::verdicts::Status::Trial { .. }));
+    assert_eq!(chain.state.voters_of(Epoch(1)).map(|voters| voters.len()), Some(4));
+    assert_eq!(chain.restored().root(), chain.state.root());
+}
+
+#[test]
+fn what_belongs_to_somebody_is_not_given_again() {
+    let mut chain = Chain::new(5, 1, limits());
+    let (new, other) = (chain.stranger(50), chain.stranger(51));
+    chain.pass(vec![chain.leave(4)]);
+    chain.next_epoch();
+    assert_eq!(chain.voters().len(), 4);
+    chain.pass(vec![chain.join(new)]);
+    let taken = |chain: &Chain, who: usize, change: &dyn Fn(&mut Request)| {
+        let (who, Kind::Join(mut request)) = chain.join(who) else { panic!("a request") };
+        change(&mut request);
+        match chain.answer((who, Kind::Join(request))) {
+            Err(TransactionError::Taken { field, by, .. }) => Some((field, by)),
+            Ok(()) => None,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let fresh = |request: &mut Request| {
+        request.name = "fresh".into();
+        request.address = "fresh:7000".into();
+    };
+    assert_eq!(taken(&chain, 0, &fresh), Some(("key", chain.keys[0])), "it has a vote");
+    assert_eq!(taken(&chain, 4, &fresh), Some(("key", chain.keys[4])), "it had one");
+    assert_eq!(taken(&chain, new, &fresh), Some(("key", chain.keys[new])), "it asked already");
+    assert_eq!(taken(&chain, other, &|request| request.name = "v4".into()), Some(("name", chain.keys[4])));
+    assert_eq!(taken(&chain, other, &|request| request.name = format!("v{new}")), Some(("name", chain.keys[new])));
+    let address = |request: &mut Request| request.address = "host-0:7000".into();
+    assert_eq!(taken(&chain, other, &address), Some(("address", chain.keys[0])));
+    assert_eq!(taken(&chain, other, &|_| ()), None);
+}
+
+#[test]
+fn a_request_is_held_against_the_rules_of_the_genesis() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    let field = |change: &dyn Fn(&mut Request)| {
+        let (who, Kind::Join(mut request)) = chain.join(new) else { panic!("a request") };
+        change(&mut request);
+        match chain.answer((who, Kind::Join(request))) {
+            Err(TransactionError::RequestField { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(field(&|request| request.name = "Capital".into()), "name");
+    assert_eq!(field(&|request| request.address = "nowhere".into()), "address");
+    assert_eq!(field(&|request| request.region = String::new()), "region");
+    assert_eq!(field(&|request| request.capacity = 0), "capacity");
+    let late = Transaction {
+        expires: chain.state.height().after(REQUEST_BLOCKS_MAX + 2),
+        ..chain.sign(chain.join(new).0, chain.join(new).1)
+    };
+    let answer = chain.state.check_unsigned(&late, chain.state.height().after(1));
+    assert!(matches!(answer, Err(TransactionError::ExpiresTooLate { .. })), "{answer:?}");
+    let mut weak = [0; 32];
+    weak[0] = 1;
+    let weak = Transaction { account: PublicKey(weak), ..chain.sign(chain.join(new).0, chain.join(new).1) };
+    let answer = chain.state.check_unsigned(&weak, chain.state.height().after(1));
+    assert!(matches!(answer, Err(TransactionError::RequestField { field: "key", .. })), "{answer:?}");
+}
+
+#[test]
+fn only_voters_approve_and_only_of_the_request_that_stands() {
+    let mut chain = Chain::new(4, 1, limits());
+    let (new, other) = (chain.stranger(50), chain.stranger(51));
+    let unknown = Kind::Approve { node: chain.keys[new], since: Height(1) };
+    assert_eq!(chain.answer((0, unknown)), Err(TransactionError::NoCandidate { node: chain.keys[new] }));
+    chain.pass(vec![chain.join(new), chain.join(other)]);
+    let account = chain.keys[other];
+    assert_eq!(chain.answer(chain.approve(other, new)), Err(TransactionError::NotAValidator { account }));
+    let stale = Kind::Approve { node: chain.keys[new], since: Height(0) };
+    let expected = TransactionError::RequestStale { got: Height(0), now: Height(1) };
+    assert_eq!(chain.answer((0, stale)), Err(expected));
+    chain.approve_all([0], new);
+    assert_eq!(chain.answer(chain.approve(0, new)), Err(TransactionError::ApprovedAlready));
+    assert_eq!(
+        chain.answer(chain.caught_up_at(new, Height(0))),
+        Err(TransactionError::NotALearner { node: chain.keys[new] })
+    );
+}
+
+#[test]
+fn a_learner_names_roots_that_are_right_recent_and_later_than_before() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    chain.pass(vec![chain.join(new)]);
+    chain.approve_all(0..3, new);
+    chain.reach(17);
+    let (who, Kind::CaughtUp(mark)) = chain.caught_up(new) else { panic!("a root") };
+    assert_eq!(mark.height, Height(16));
+    let wrong = Kind::CaughtUp(Mark { root: Hash::ZERO, ..mark });
+    assert_eq!(chain.answer((who, wrong)), Err(TransactionError::RootWrong { height: Height(16) }));
+    let unknown = |height| (who, Kind::CaughtUp(Mark { height: Height(height), ..mark }));
+    assert_eq!(chain.answer(unknown(15)), Err(TransactionError::RootUnknown { height: Height(15) }));
+    let ahead = chain.answer(unknown(24)).expect_err("nobody knows it yet");
+    assert!(ahead.may_pass(), "{ahead}");
+    chain.pass(vec![(who, Kind::CaughtUp(mark))]);
+    let stale = TransactionError::LevelStale { got: Height(16), last: Height(16) };
+    assert_eq!(chain.answer((who, Kind::CaughtUp(mark))), Err(stale));
+    chain.next_epoch();
+    let answer = chain.answer((who, Kind::CaughtUp(mark)));
+    assert_eq!(answer, Err(TransactionError::NoCandidate { node: chain.keys[new] }), "it has a vote");
+}
+
+#[test]
+fn the_word_of_a_learner_holds_for_a_while_and_must_be_given_again() {
+    // Nobody may come, as two more must answer than a quorum of five.
+    let mut chain = Chain::new(4, 1, EpochLimits { slack_min: 2, ..limits() });
+    let new = chain.stranger(50);
+    chain.admit(new, 0..3);
+    let comes = Transition::Comes(chain.keys[new]);
+    let slack = Postponed::Slack { answering: 4, left: 5, quorum: 4, slack_min: 2 };
+    chain.reach(limits().last_of(chain.state.epoch()).0);
+    assert_eq!(chain.next_epoch().postponed, [(comes, slack)]);
+    let level = chain.candidate(new).level.expect("level");
+    while chain.state.height() <= level.after(LEVEL_BLOCKS) {
+        chain.next_epoch();
+    }
+    assert_eq!(chain.next_epoch().postponed, [(comes, Postponed::Behind)]);
+    chain.level(new);
+    assert_eq!(chain.next_epoch().postponed, [(comes, slack)]);
+}
+
+#[test]
+fn who_is_not_approved_in_time_lapses_and_may_ask_again() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    chain.pass(vec![chain.join(new)]);
+    chain.approve_all([0], new);
+    // Lease time moves by half a second a block.
+    chain.reach(1 + CANDIDATE_MS / 500);
+    assert_eq!(chain.candidate(new).approvals.len(), 1);
+    chain.pass(Vec::new());
+    chain.pass(Vec::new());
+    assert_eq!(chain.state.candidates().count(), 0);
+    assert_eq!(chain.answer(chain.join(new)), Ok(()));
+    chain.pass(vec![chain.join(new)]);
+    assert!(chain.candidate(new).approvals.is_empty(), "what was approved was the request before");
+}
+
+#[test]
+fn a_learner_that_is_never_level_lapses_and_gives_back_all_but_its_number() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    chain.pass(vec![chain.join(new)]);
+    chain.approve_all(0..3, new);
+    assert!(chain.state.is_peer(&chain.keys[new]));
+    chain.pass(vec![chain.retract(new)]);
+    assert_eq!(chain.state.steps(), [(chain.keys[new], Step::Withdrew)]);
+    let expires = chain.candidate(new).expires;
+    chain.reach(expires.0);
+    assert_eq!(chain.state.candidates().count(), 1, "its request could still be repeated by others");
+    chain.pass(Vec::new());
+    assert_eq!(chain.state.candidates().count(), 0);
+    assert!(!chain.state.is_peer(&chain.keys[new]));
+    assert_eq!(chain.state.newest_mark(), None);
+    // Another may have its name now, and it may come again with another one, to the seat that it had.
+    let other = chain.stranger(51);
+    let (_, Kind::Join(request)) = chain.join(new) else { panic!("a request") };
+    chain.pass(vec![(other, Kind::Join(request))]);
+    let (_, Kind::Join(request)) = chain.join(other) else { panic!("a request") };
+    let region = "far".to_owned();
+    chain.pass(vec![(new, Kind::Join(Request { region, ..request }))]);
+    chain.approve_all(0..3, new);
+    let members = chain.state.members();
+    assert_eq!((members.len(), members[4].key, members[4].name.as_str()), (5, chain.keys[new], "v5"));
+    let restored = chain.restored();
+    assert_eq!(restored.members(), members);
+    assert_eq!(restored.root(), chain.state.root());
+}
+
+#[test]
+fn a_key_is_changed_by_the_word_of_the_old_one_alone_and_in_one_step() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    chain.pass(vec![chain.ask(new, Some(2))]);
+    let replaced = chain.keys[2];
+    assert_eq!(chain.answer(chain.approve(0, new)), Err(TransactionError::NotTheReplaced { replaced }));
+    chain.approve_all([2], new);
+    assert!(chain.candidate(new).learner.is_some());
+    chain.level(new);
+    chain.reach(limits().last_of(chain.state.epoch()).0);
+    let decision = chain.next_epoch();
+    assert_eq!(decision.going, [(chain.keys[2], Departure::Replaced)]);
+    assert_eq!(decision.coming, [chain.keys[new]]);
+    let mut voters = chain.voters();
+    voters.sort_unstable();
+    assert_eq!(voters, [0, 1, 3, new]);
+}
+
+#[test]
+fn who_was_to_take_the_place_of_one_that_is_gone_lapses() {
+    let mut chain = Chain::new(5, 1, limits());
+    let new = chain.stranger(50);
+    chain.pass(vec![chain.ask(new, Some(2)), chain.leave(2)]);
+    chain.approve_all([2], new);
+    chain.next_epoch();
+    assert_eq!(chain.voters().len(), 4);
+    chain.reach(chain.candidate(new).expires.0 + 1);
+    assert_eq!(chain.state.steps(), [(chain.keys[new], Step::Lapsed)]);
+    let answer = chain.answer(chain.ask(new, Some(2)));
+    assert_eq!(answer, Err(TransactionError::NodeUnknown { node: chain.keys[2] }));
+}
+
+#[test]
+fn a_newcomer_waits_where_it_would_make_the_quorum_too_large_for_those_that_answer() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    chain.suspect_all(0..2, 3);
+    chain.admit(new, 0..3);
+    chain.reach(limits().last_of(chain.state.epoch()).0);
+    let obstacle = Postponed::Slack { answering: 3, left: 5, quorum: 4, slack_min: 0 };
+    assert_eq!(chain.next_epoch().postponed, [(Transition::Comes(chain.keys[new]), obstacle)]);
+}
+
+#[test]
+fn a_single_validator_grows_to_four_one_by_one() {
+    let mut chain = Chain::new(1, 0, limits());
+    for seed in 50..53 {
+        let (new, voters) = (chain.stranger(seed), chain.voters());
+        chain.admit(new, voters);
+        let before = chain.voters().len();
+        while chain.voters().len() == before {
+            chain.pass(Vec::new());
+            assert!(chain.state.epoch() < Epoch(20), "it never comes");
+        }
+        assert_eq!(chain.voters().len(), before + 1);
+    }
+    assert_eq!(chain.voters().len(), 4);
+}
+
+#[test]
+fn one_comes_before_another_leaves_where_the_set_is_as_small_as_it_may_be() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    chain.admit(new, 0..3);
+    chain.reach(limits().last_of(chain.state.epoch()).0);
+    chain.pass(vec![chain.leave(0)]);
+    let decision = chain.next_epoch();
+    assert_eq!(decision.coming, [chain.keys[new]]);
+    let pace = (goes(&chain, 0, Departure::Left), Postponed::Pace { max: 1 });
+    assert_eq!(decision.postponed, [pace]);
+    assert_eq!(chain.next_epoch().going, [(chain.keys[0], Departure::Left)]);
+    assert_eq!(chain.voters().len(), 4);
+}
+
+#[test]
+fn only_so_many_may_ask_at_a_time() {
+    let mut chain = Chain::new(4, 1, limits());
+    for seed in 50..50 + u8::try_from(CANDIDATES_MAX).expect("few") {
+        let new = chain.stranger(seed);
+        chain.pass(vec![chain.join(new)]);
+    }
+    let late = chain.stranger(200);
+    let full = TransactionError::CandidatesFull { max: CANDIDATES_MAX };
+    assert_eq!(chain.answer(chain.join(late)), Err(full));
+}
+
+#[test]
+fn a_verdict_names_its_accusers_however_many_seats_are_given_later() {
+    let mut chain = Chain::new(4, 1, limits());
+    chain.suspect_all([0, 2], 3);
+    let accusers = |chain: &Chain| {
+        let standing = chain.state.standing(&chain.keys[3]).expect("known");
+        let crate::verdicts::Status::Unresponsive(verdict) = standing.status else { panic!("a verdict") };
+        chain.state.accusers(&verdict.accusers).collect::<Vec<_>>()
+    };
+    let before = accusers(&chain);
+    assert_eq!(before, [chain.keys[0], chain.keys[2]]);
+    for seed in 50..60 {
+        let new = chain.stranger(seed);
+        chain.pass(vec![chain.join(new)]);
+        chain.approve_all(0..3, new);
+    }
+    assert_eq!(chain.state.members().len(), 14, "two bytes of bits by now");
+    assert_eq!(accusers(&chain), before);
+    assert_eq!(chain.restored().root(), chain.state.root());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever validators and strangers say, and whenever: no more change than may at once, no set has fewer than 3b + 1,
+    /// no key is seated twice, f voters let nobody in, a quorum that approves of somebody always can, and a checkpoint at
+    /// any height is the same state.
+    #[test]
+    fn every_set_keeps_the_rules_when_others_join(
+        n in 4_usize..8,
+        orders in proptest::collection::vec((0_usize..8, 0_usize..6, 0_u8..8), 0..150),
+    ) {
+        let budget = 1;
+        let mut chain = Chain::new(n, budget, limits());
+        let strangers: Vec<usize> = (50..56).map(|seed| chain.stranger(seed)).collect();
+        // Of the first two only f voters ever approve.
+        let few = faults(n);
+        let unwanted = [chain.keys[strangers[0]], chain.keys[strangers[1]]];
+        for (who, about, what) in orders {
+            let (voter, stranger) = (who % n, strangers[about]);
+            let is_candidate = chain.state.candidate(&chain.keys[stranger]).is_some();
+            let order = match what {
+                0 => chain.leave(voter),
+                1 => chain.join(stranger),
+                2 => chain.ask(stranger, Some(voter)),
+                3 | 4 if is_candidate && (about > 1 || voter < few) => chain.approve(voter, stranger),
+                5 if is_candidate => chain.retract(stranger),
+                _ if chain.state.newest_mark().is_some() => chain.caught_up(stranger),
+                _ => chain.join(stranger),
+            };
+            // A replacement is the old one's own business.
+            let is_allowed = about > 1 || !matches!(&order.1, Kind::Join(Request { replaces: Some(_), .. }));
+            let orders = if is_allowed && chain.answer(order.clone()).is_ok() { vec![order] } else { Vec::new() };
+            let before = chain.voters();
+            chain.pass(orders);
+            let after = chain.voters();
+            prop_assert!(after.len() > 3 * budget);
+            let gone = before.iter().filter(|who| !after.contains(who)).count();
+            let come = after.iter().filter(|who| !before.contains(who)).count();
+            prop_assert!(gone.max(come) <= faults(before.len()).max(1), "{gone} went and {come} came");
+            prop_assert!(after.iter().collect::<BTreeSet<_>>().len() == after.len());
+            prop_assert!(unwanted.iter().all(|node| !chain.state.is_voter(node)), "f let somebody in");
+            let restored = chain.restored();
+            prop_assert_eq!(restored.voters(), chain.state.voters());
+            prop_assert_eq!(restored.members(), chain.state.members());
+            prop_assert_eq!(restored.root(), chain.state.root());
+            prop_assert_eq!(restored.newest_mark(), chain.state.newest_mark());
+            for key in &chain.keys {
+                prop_assert_eq!(restored.worker(key), chain.state.worker(key));
+                prop_assert_eq!(restored.candidate(key), chain.state.candidate(key));
+            }
+        }
+        // Whatever f of them did before, the others let somebody in: all but the first f approve of a new key.
+        let new = chain.stranger(99);
+        if chain.state.candidates().count() < CANDIDATES_MAX && chain.answer(chain.join(new)).is_ok() {
+            let voters = chain.voters();
+            let honest: Vec<usize> = voters.iter().copied().skip(faults(voters.len())).collect();
+            chain.pass(vec![chain.join(new)]);
+            let orders: Vec<(usize, Kind)> =
+                honest.iter().map(|voter| chain.approve(*voter, new)).filter(|order| chain.answer(order.clone()).is_ok()).collect();
+            let approving = orders.len();
+            chain.pass(orders);
+            if approving == honest.len() {
+                prop_assert!(chain.candidate(new).learner.is_some(), "a quorum was not enough");
+            }
+        }
+    }
 }
 
 proptest! {

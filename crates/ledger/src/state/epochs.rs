@@ -3,7 +3,8 @@
 use super::State;
 use crate::{
     genesis::EpochLimits,
-    roster::{Decision, Departure, Seat},
+    roster::{Candidate, Decision, Mark, Seat, Step, Transition},
+    tasks::Now,
     types::{Epoch, NodeId},
 };
 
@@ -43,10 +44,37 @@ impl State {
         self.roster.decision()
     }
 
-    /// What would be decided now about the first epoch that is not decided yet, if these were to go besides those that are to go anyway.
-    pub fn foresee(&self, wanted: &[(NodeId, Departure)]) -> Decision {
+    /// What would be decided now about the first epoch that is not decided yet, if this were to happen besides what is to
+    /// happen anyway. Who comes need not have asked, and is taken to be level by then.
+    pub fn foresee(&self, wanted: &[Transition]) -> Decision {
         let next = self.epoch().after();
         let epoch = if self.voters_of(next).is_some() { next.after() } else { next };
-        self.roster.decide(epoch, &self.verdicts, self.lease_time(), wanted)
+        let now = Now { height: self.height(), timestamp: self.timestamp(), lease_time: self.lease_time() };
+        self.roster.decide(epoch, &self.verdicts, now, wanted)
+    }
+
+    /// What stands of the request of somebody who wants a seat.
+    pub fn candidate(&self, node: &NodeId) -> Option<&Candidate> {
+        self.roster.candidates().of(node)
+    }
+
+    /// Who wants a seat, or is a learner, in the order of keys.
+    pub fn candidates(&self) -> impl Iterator<Item = (&NodeId, &Candidate)> {
+        self.roster.candidates().iter()
+    }
+
+    /// What the last block changed about those, in this order.
+    pub fn steps(&self) -> &[(NodeId, Step)] {
+        self.roster.candidates().steps()
+    }
+
+    /// The newest root that a learner may name to show that it is level; none while there are no learners.
+    pub fn newest_mark(&self) -> Option<Mark> {
+        self.roster.candidates().newest_mark()
+    }
+
+    /// Whether others are to talk to it: it has a vote, has had one, or is a learner.
+    pub fn is_peer(&self, node: &NodeId) -> bool {
+        self.seat(node).is_some() && !self.roster.is_lapsed(node)
     }
 }

@@ -67,11 +67,11 @@ impl Rebuild {
         }
         tasks.check(&tree)?;
         roster.finish(parameters.epochs, parameters.byzantine_budget as usize, height);
-        verdicts.set_voters(roster.voters().len());
+        verdicts.finish(roster.voters().len())?;
         for node in verdicts.nodes() {
             tasks.stand(&tree, *node, verdicts.phase(node), verdicts.is_drained(node));
         }
-        roster.gone().for_each(|node| retire_worker(&mut tasks, &tree, node));
+        roster.without_vote().for_each(|node| retire_worker(&mut tasks, &tree, node));
         Ok(State { tree, parameters, tasks, verdicts, roster, height, digest, timestamp })
     }
 }

@@ -70,7 +70,7 @@ fn place_on(state: &State) -> Place {
 /// The root after `block`, for a proposer that let its transactions take effect one by one.
 fn root_after(mut proposer: State, block: &Block) -> Hash {
     let place = Place { height: block.height, timestamp: block.timestamp };
-    proposer.settle(place, block.leader);
+    proposer.settle(place, block.leader, block.parent_state_root);
     proposer.root()
 }
 
@@ -186,7 +186,7 @@ fn the_formats_are_what_they_were() {
         [genesis([100, 50, 0]).hash(), state.root(), state.digest(), block.transactions[0].id().0, block.digest()];
     assert_eq!(
         seen.map(|hash| hash.to_string()[..16].to_owned()),
-        ["238d08498b927058", "1a1224bdd8d398ed", "7283fd1a3af50f64", "7160d395db6ae137", "7945fe24d68f87f9"]
+        ["238d08498b927058", "0991749ebb5b2593", "9faebf3ee43043c1", "7160d395db6ae137", "15e0287cd8163164"]
     );
 }
 

@@ -63,7 +63,8 @@ pub struct Verdict {
     pub accusers: Accusers,
 }
 
-/// A set of validators: their positions in the order of keys, a bit each.
+/// A set of validators: a bit for each seat, as [`State::members`](crate::State::members) numbers them. Seats that are taken
+/// later change nothing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accusers(Arc<[u8]>);
 
@@ -161,7 +162,7 @@ impl Accusers {
         Self(bits.into())
     }
 
-    /// The positions in the order of keys, as [`State::validators`](crate::State::validators) has it.
+    /// The numbers of their seats.
     pub fn positions(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.0.len() * 8).filter(|position| self.0[position / 8] & (1 << (position % 8)) != 0)
     }
@@ -171,9 +172,9 @@ impl Accusers {
         self.0.iter().map(|byte| byte.count_ones() as usize).sum()
     }
 
-    /// Whether it could have become among `n` validators.
+    /// Whether it could have become among `n` seats or fewer.
     fn is_of(&self, n: usize) -> bool {
-        self.0.len() == n.div_ceil(8) && self.positions().all(|position| position < n)
+        self.0.len() <= n.div_ceil(8) && self.positions().all(|position| position < n)
     }
 }
 

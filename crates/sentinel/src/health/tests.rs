@@ -225,6 +225,35 @@ fn pauses(ms: u64, times: u64) -> (usize, u64) {
 }
 
 #[test]
+fn who_comes_later_is_watched_like_the_others_and_what_was_known_of_those_stays() {
+    let mut health = Health::new(&Config::default(), 1, 2, 1, Moment(0));
+    health.expect(0, HEARTBEAT, Moment(0));
+    // Node 2 was no node yet, and this one moves up for it.
+    health.expect(2, HEARTBEAT, Moment(0));
+    health.row(2, 1, Moment(0));
+    let end = 10 * SECOND;
+    let mut probes = Vec::new();
+    let mut beat = |health: &mut Health, node: Option<u32>, from: u64, to: u64| {
+        for now in (from..to).step_by(usize::try_from(HEARTBEAT / 10).expect("small")) {
+            if let Some(node) = node.filter(|_| now.is_multiple_of(HEARTBEAT)) {
+                health.row(node, now / HEARTBEAT + 1, Moment(now));
+            }
+            health.tick(Moment(now), &mut probes);
+        }
+    };
+    beat(&mut health, Some(0), 0, end);
+    beat(&mut health, None, end, 2 * end);
+    assert_eq!(health.link(0), Link::Suspect);
+    health.grow(3, 2, Moment(2 * end));
+    assert_eq!((health.link(0), health.link(1)), (Link::Suspect, Link::Alive));
+    health.expect(1, HEARTBEAT, Moment(2 * end));
+    beat(&mut health, Some(1), 2 * end, 3 * end);
+    assert_eq!(health.link(1), Link::Alive);
+    beat(&mut health, None, 3 * end, 4 * end);
+    assert_ne!(health.link(1), Link::Alive, "it is looked after");
+}
+
+#[test]
 fn a_pause_is_called_a_crash_once_and_then_learned() {
     assert_eq!(pauses(150, 20).0, 0);
     for ms in [500, 1_000, 3_000, 4_500] {

@@ -34,6 +34,10 @@ impl Health {
             | EventKind::PartitionChanged { .. }
             | EventKind::SetDecided { .. }
             | EventKind::EpochBegan { .. }
+            | EventKind::JoinRequested { .. }
+            | EventKind::Learner { .. }
+            | EventKind::CaughtUp { .. }
+            | EventKind::JoinEnded { .. }
             | EventKind::StoreDamaged { .. }
             | EventKind::StoreRepaired { .. }
             | EventKind::StoreOutOfReach { .. }

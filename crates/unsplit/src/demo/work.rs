@@ -150,6 +150,10 @@ impl Work {
             | EventKind::StandingChanged { .. }
             | EventKind::SetDecided { .. }
             | EventKind::EpochBegan { .. }
+            | EventKind::JoinRequested { .. }
+            | EventKind::Learner { .. }
+            | EventKind::CaughtUp { .. }
+            | EventKind::JoinEnded { .. }
             | EventKind::ScalingChanged { .. }
             | EventKind::DutyChanged { .. }
             | EventKind::PeerBlocked { .. }

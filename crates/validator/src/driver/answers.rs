@@ -49,7 +49,8 @@ where
             Request::Task { id, account, reply } => drop(reply.send(self.show_task(&id, account).await)),
             Request::Tasks { query, reply } => drop(reply.send(self.list_tasks(&query))),
             Request::Node { name, reply } => drop(reply.send(self.show_node(&name))),
-            Request::Validators { leave, remove, reply } => drop(reply.send(self.show_validators(&leave, &remove))),
+            Request::Validators { wanted, reply } => drop(reply.send(self.show_validators(&wanted))),
+            Request::Approve { node, reply } => drop(reply.send(self.approve(&node))),
             Request::Leave { leaving, reply } => drop(reply.send(self.set_leaving(leaving))),
             Request::Drain { drained, reply } => drop(reply.send(self.set_drained(drained))),
             Request::Partitions { reply } => drop(reply.send(self.show_partitions())),
@@ -294,10 +295,11 @@ where
         };
         self.show_standing(&mut row, &entry.key, state);
         let seat = state.seat(&entry.key);
-        row.votes_from = seat.map(|seat| seat.from.0);
+        row.votes_from = seat.and_then(|seat| seat.from).map(|epoch| epoch.0);
+        row.learner = state.candidate(&entry.key).is_some_and(|candidate| candidate.learner.is_some());
         row.votes_until = seat.and_then(|seat| seat.until).map(|epoch| epoch.0);
         row.leaving = seat.is_some_and(|seat| seat.leaving.is_some());
-        row.gone = !state.is_voter(&entry.key);
+        row.gone = !state.is_voter(&entry.key) && !row.learner;
         if row.me {
             row.reachable = true;
             row.silent_ms = Some(0);
@@ -363,7 +365,8 @@ fn readiness(status: &Status, observing: Option<String>) -> (bool, Option<String
 
 fn view(block: &Block, roster: &Roster) -> BlockView {
     let inner = block.ledger();
-    let leader = roster.members().iter().find(|member| member.entry.key == inner.leader);
+    let members = roster.members();
+    let leader = members.iter().find(|member| member.entry.key == inner.leader);
     BlockView {
         schema: "unsplit.block/1".into(),
         height: inner.height.0,
@@ -399,13 +402,16 @@ fn show_transaction(transaction: &Transaction, roster: &Roster) -> TransactionVi
         Kind::Suspect { node, reason, .. } => {
             (view.node, view.reason) = (Some(roster.name_of(node)), Some(reason.name().into()));
         }
-        Kind::Withdraw { node, .. } => view.node = Some(roster.name_of(node)),
+        Kind::Withdraw { node, .. } | Kind::Approve { node, .. } => view.node = Some(roster.name_of(node)),
+        Kind::Join(request) => view.node = Some(request.name.clone()),
         Kind::Alive { .. }
         | Kind::Drain { .. }
         | Kind::Undrain { .. }
         | Kind::Certify { .. }
         | Kind::Leave { .. }
-        | Kind::Stay { .. } => {
+        | Kind::Stay { .. }
+        | Kind::CaughtUp(_)
+        | Kind::Retract { .. } => {
             view.node = Some(roster.name_of(&transaction.account));
         }
         Kind::DeclineTask { .. } | Kind::RenewLease { .. } => {}
@@ -517,6 +523,31 @@ fn refusal(refused: &Refused) -> Refusal {
             TransactionError::LeavesNot => ("leaves_not", Conflict, "there is nothing to do"),
             TransactionError::GoesAlready { .. } => {
                 ("goes_already", Conflict, "what is decided is not taken back; it may come back under a new key")
+            }
+            TransactionError::RequestField { .. } => ("bad_request", Invalid, "mend that field and ask again"),
+            TransactionError::Taken { .. } => {
+                ("taken", Conflict, "ask with another one: a seat, and what belongs to it, is taken once")
+            }
+            TransactionError::CandidatesFull { .. } => {
+                ("candidates_full", Busy, "ask again later; a request that nobody approves of lapses within an hour")
+            }
+            TransactionError::SeatsFull { .. } => ("seats_full", Conflict, "this chain takes no more validators"),
+            TransactionError::NoCandidate { .. } => {
+                ("no_candidate", NotFound, "see `unsplit nodes candidates`; the new node asks with `unsplit nodes join`")
+            }
+            TransactionError::RequestStale { .. } => ("request_stale", Conflict, "read the request that stands first"),
+            TransactionError::NotTheReplaced { .. } => {
+                ("not_the_replaced", Invalid, "have the validator say so whose place it is: `unsplit nodes rotate`")
+            }
+            TransactionError::ApprovedAlready => ("approved_already", Conflict, "there is nothing to do"),
+            TransactionError::NotALearner { .. } => {
+                ("not_a_learner", Conflict, "have validators approve of it first: `unsplit nodes approve`")
+            }
+            TransactionError::LevelStale { .. } => ("level_stale", Conflict, "drop it: a later block was named"),
+            TransactionError::RootAhead { .. } => ("root_ahead", Conflict, "submit it again in a moment"),
+            TransactionError::RootUnknown { .. } => ("root_unknown", Conflict, "name a newer block"),
+            TransactionError::RootWrong { .. } => {
+                ("root_wrong", Invalid, "the learner's state is another one: `unsplit verify store` on its machine")
             }
         },
         Refused::Stale(_) => ("stale_lease", Conflict, "drop it: the lease is over"),

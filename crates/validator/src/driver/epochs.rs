@@ -7,12 +7,14 @@
 
 use super::{Driver, answers::pending, nodes::unknown};
 use crate::clock::milliseconds;
-use api::{Departing, Duty, EventKind, Refusal, RefusalClass, TransactionStatus, ValidatorsView};
+use api::{
+    Departing, Duty, EventKind, Refusal, RefusalClass, TransactionStatus, ValidatorsView, WantedChange,
+};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};
 use commonware_utils::vec::NonEmptyVec;
-use ledger::{Decision, Departure, Kind, NodeId, State, faults, quorum};
+use ledger::{Decision, Departure, Kind, NodeId, Seat, State, Transition, faults, quorum};
 use std::time::SystemTime;
 use tracing::warn;
 
@@ -30,6 +32,7 @@ where
     /// The state is there: the engines begin.
     pub(super) async fn begin_epochs(&mut self) {
         let state = self.parts.ledger.finalized();
+        self.grow(&state);
         self.learn_epochs(&state).await;
         self.follow_epochs(&state);
         if self.parts.guard.observing().is_none() && self.observing(&state).is_some() {
@@ -40,9 +43,17 @@ where
     /// Why this validator signs no votes, if it does not.
     pub(super) fn observing(&self, state: &State) -> Option<String> {
         let me = self.settings.secret.public();
-        let until = state.seat(&me).and_then(|seat| seat.until).filter(|_| !state.is_voter(&me));
-        let gone = until.map(|epoch| format!("it is no validator any more, since epoch {epoch}"));
-        gone.or_else(|| self.parts.guard.observing())
+        if state.is_voter(&me) {
+            return self.parts.guard.observing();
+        }
+        let candidate = state.candidate(&me).filter(|candidate| !candidate.is_withdrawn);
+        Some(match (state.seat(&me).copied().unwrap_or(NO_SEAT), candidate) {
+            (Seat { until: Some(epoch), .. }, _) => format!("it is no validator any more, since epoch {epoch}"),
+            (Seat { from: Some(epoch), .. }, _) => format!("it has a vote from epoch {epoch} on"),
+            (_, Some(candidate)) if candidate.learner.is_some() => "it is a learner: it has no vote yet".into(),
+            (_, Some(_)) => "it asked for a seat, and validators have to approve of it".into(),
+            (_, None) => "it has no seat: ask for one with `unsplit nodes join`".into(),
+        })
     }
 
     /// Takes over what a state says of epochs, before the block that it follows is acknowledged: a start that comes later
@@ -77,8 +88,8 @@ where
 
     /// Who says that it has come to this height.
     fn beyond(&self, height: u64) -> Vec<PublicKey> {
-        let members = self.settings.roster.members().iter().zip(&self.peers);
-        let ahead = members.filter(|(_, peer)| {
+        let members = self.settings.roster.members();
+        let ahead = members.iter().zip(&self.peers).filter(|(_, peer)| {
             peer.is_heard && peer.sight.row.as_ref().is_some_and(|(row, _)| row.height.0 >= height)
         });
         ahead.map(|(member, _)| member.key.clone()).filter(|key| *key != self.settings.me).collect()
@@ -87,57 +98,63 @@ where
     /// Tells what the newest block decided about validators, and that an epoch began.
     pub(super) fn tell_epochs(&mut self, before: &State, state: &State, now: SystemTime) {
         let me = self.settings.secret.public();
-        if before.is_voter(&me) && !state.is_voter(&me) {
-            self.duty = Duty::Observing;
-            let reason = self.observing(state).unwrap_or_default();
-            self.parts.events.push(milliseconds(now), EventKind::DutyChanged { duty: Duty::Observing, reason });
+        if before.is_voter(&me) != state.is_voter(&me) {
+            let observing = self.observing(state);
+            self.duty = if observing.is_some() { Duty::Observing } else { Duty::Voting };
+            let reason = observing.unwrap_or_else(|| format!("it has a vote from epoch {} on", state.epoch()));
+            self.parts.events.push(milliseconds(now), EventKind::DutyChanged { duty: self.duty, reason });
         }
         let push = |kind| self.parts.events.push(milliseconds(now), kind);
-        if let Some(decision) = state.decision().filter(|it| !it.going.is_empty() || !it.postponed.is_empty()) {
-            let (going, postponed) = self.departing(decision);
+        if let Some(decision) = state.decision().filter(|it| !it.is_quiet()) {
             let validators = decision.voters.len() as u64;
-            push(EventKind::SetDecided { epoch: decision.epoch.0, validators, going, postponed });
+            let (going, postponed) = (self.going(decision), self.postponed(decision));
+            let coming = self.names_of(&decision.coming);
+            push(EventKind::SetDecided { epoch: decision.epoch.0, validators, going, coming, postponed });
         }
         if state.epoch() != before.epoch() {
             let is_gone = |node: &&NodeId| !state.is_voter(node);
             let gone = before.voters().iter().filter(is_gone).map(|node| self.settings.roster.name_of(node)).collect();
-            push(EventKind::EpochBegan { epoch: state.epoch().0, validators: state.voters().len() as u64, gone });
+            let is_new = |node: &&NodeId| !before.is_voter(node);
+            let came: Vec<NodeId> = state.voters().iter().filter(is_new).copied().collect();
+            let (epoch, validators) = (state.epoch().0, state.voters().len() as u64);
+            push(EventKind::EpochBegan { epoch, validators, gone, came: self.names_of(&came) });
         }
     }
 
-    fn departing(&self, decision: &Decision) -> (Vec<Departing>, Vec<Departing>) {
-        let name = |node: &NodeId| self.settings.roster.name_of(node);
+    pub(super) fn names_of(&self, nodes: &[NodeId]) -> Vec<String> {
+        let mut names: Vec<String> = nodes.iter().map(|node| self.settings.roster.name_of(node)).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn going(&self, decision: &Decision) -> Vec<Departing> {
         let going = decision.going.iter().map(|(node, departure)| Departing {
-            node: name(node),
+            node: self.settings.roster.name_of(node),
             why: why(*departure).into(),
             postponed: None,
         });
-        let postponed = decision.postponed.iter().map(|(node, departure, obstacle)| Departing {
-            node: name(node),
-            why: why(*departure).into(),
-            postponed: Some(obstacle.to_string()),
-        });
-        (going.collect(), postponed.collect())
+        going.collect()
     }
 
-    /// Who validates, and what would be decided if these were to go as well.
-    pub(super) fn show_validators(&self, leave: &[String], remove: &[String]) -> Result<ValidatorsView, Refusal> {
+    fn postponed(&self, decision: &Decision) -> Vec<Departing> {
+        let name = |node: &NodeId| self.settings.roster.name_of(node);
+        let postponed = decision.postponed.iter().map(|(transition, obstacle)| Departing {
+            node: name(&transition.node()),
+            why: match transition {
+                Transition::Goes(_, departure) => why(*departure).into(),
+                Transition::Comes(_) => "it is to get a vote".into(),
+                Transition::Replaces { old, .. } => format!("it is to take the place of {}", name(old)),
+            },
+            postponed: Some(obstacle.to_string()),
+        });
+        postponed.collect()
+    }
+
+    /// Who validates, and what would be decided if this were to happen as well.
+    pub(super) fn show_validators(&self, wanted: &WantedChange) -> Result<ValidatorsView, Refusal> {
         let state = self.parts.ledger.finalized();
-        let mut wanted = Vec::new();
-        for (names, departure) in [(remove, Departure::Removed), (leave, Departure::Left)] {
-            for name in names {
-                let member = self.settings.roster.named(name).ok_or_else(|| unknown(name))?;
-                wanted.push((member.entry.key, departure));
-            }
-        }
-        let foreseen = state.foresee(&wanted);
+        let foreseen = state.foresee(&self.transitions(wanted, &state)?);
         let limits = state.epoch_limits();
-        let names = |nodes: &[NodeId]| {
-            let mut names: Vec<String> = nodes.iter().map(|node| self.settings.roster.name_of(node)).collect();
-            names.sort_unstable();
-            names
-        };
-        let (going, postponed) = self.departing(&foreseen);
         let answering = |voters: &[NodeId]| {
             voters.iter().filter(|node| state.validators_unresponsive().all(|other| other != **node)).count()
         };
@@ -147,25 +164,56 @@ where
             height: state.height().0,
             epoch: state.epoch().0,
             last_height: limits.last_of(state.epoch()).0,
-            validators: names(state.voters()),
+            validators: self.names_of(state.voters()),
             quorum: quorum(state.voters().len()) as u64,
             byzantine_budget: state.byzantine_budget() as u64,
             slack_min: limits.slack_min as u64,
-            next: decided.map(|voters| names(&voters)),
+            next: decided.map(|voters| self.names_of(&voters)),
             foreseen_epoch: foreseen.epoch.0,
             decided_at: limits.decides_in(ledger::Epoch(foreseen.epoch.0.saturating_sub(1))).0,
             foreseen_quorum: quorum(foreseen.voters.len()) as u64,
             foreseen_answering: answering(&foreseen.voters) as u64,
-            foreseen: names(&foreseen.voters),
-            going,
-            postponed,
+            foreseen: self.names_of(&foreseen.voters),
+            going: self.going(&foreseen),
+            coming: self.names_of(&foreseen.coming),
+            postponed: self.postponed(&foreseen),
+            candidates: self.show_candidates(&state),
         })
+    }
+
+    /// What is wanted, in the words of the ledger.
+    fn transitions(&self, wanted: &WantedChange, state: &State) -> Result<Vec<Transition>, Refusal> {
+        let seated = |name: &String| {
+            let member = self.settings.roster.named(name).ok_or_else(|| unknown(name))?;
+            Ok::<NodeId, Refusal>(member.entry.key)
+        };
+        let anybody = |name: &String| self.applicant(name, state).or_else(|_| name.parse().map_err(|_| unknown(name)));
+        let mut transitions = Vec::new();
+        for name in &wanted.remove {
+            transitions.push(Transition::Goes(seated(name)?, Departure::Removed));
+        }
+        for (old, new) in &wanted.rotate {
+            transitions.push(Transition::Replaces { old: seated(old)?, new: anybody(new)? });
+        }
+        for name in &wanted.join {
+            transitions.push(Transition::Comes(anybody(name)?));
+        }
+        for name in &wanted.leave {
+            transitions.push(Transition::Goes(seated(name)?, Departure::Left));
+        }
+        Ok(transitions)
     }
 
     /// Has this validator leave the set of validators, or take that back.
     pub(super) fn set_leaving(&mut self, leaving: bool) -> Result<TransactionStatus, Refusal> {
         let state = self.parts.ledger.finalized();
         let me = self.settings.secret.public();
+        if let Some(candidate) = state.candidate(&me).filter(|candidate| leaving && !candidate.is_withdrawn) {
+            let transaction = self.sign(Kind::Retract { since: candidate.since }, &state);
+            let id = transaction.id();
+            self.take(transaction)?;
+            return Ok(pending(id));
+        }
         let seat = *state.seat(&me).ok_or_else(|| unknown(&me.to_string()))?;
         let refused = |detail: String| Refusal {
             code: "no_change",
@@ -174,7 +222,8 @@ where
             class: RefusalClass::Conflict,
         };
         if !state.is_voter(&me) {
-            return Err(refused("this validator has no vote any more".into()));
+            let words = if seat.until.is_some() { "any more" } else { "yet" };
+            return Err(refused(format!("this validator has no vote {words}")));
         }
         if let Some(epoch) = seat.until {
             return Err(refused(format!("it is decided that this validator has no vote from epoch {epoch} on")));
@@ -191,10 +240,14 @@ where
     }
 }
 
+/// As if it had asked for nothing yet.
+const NO_SEAT: Seat = Seat { from: None, until: None, leaving: None, condemned: None, next: ledger::Sequence(0) };
+
 /// The word for it in events and the API.
 const fn why(departure: Departure) -> &'static str {
     match departure {
         Departure::Left => "it wants to leave",
         Departure::Removed => "a quorum has held it unresponsive for long enough",
+        Departure::Replaced => "another key takes its place",
     }
 }

@@ -44,7 +44,7 @@ where
         Ok(NodeView {
             schema: "unsplit.node/1".into(),
             height: state.height().0,
-            why: self.why_standing(&standing, &node),
+            why: why_standing(&standing, &node, faults(state.voters().len()) + 1),
             node,
             suspicions: standing.accusations.iter().map(|accusation| self.show_suspicion(accusation)).collect(),
             changes: standing.history.iter().filter_map(|change| self.show_change(&state, change)).collect(),
@@ -113,45 +113,6 @@ where
         row.suspected_by.sort_unstable();
     }
 
-    fn why_standing(&self, standing: &Standing, node: &NodeRow) -> String {
-        let mut why = match &standing.status {
-            Status::Active if standing.accusations.is_empty() => "active: no suspicion stands against it".into(),
-            Status::Active => format!(
-                "active: {} of the {} suspicions that a verdict takes stand against it",
-                standing.accusations.len(),
-                faults(self.settings.roster.len()) + 1
-            ),
-            Status::Unresponsive(verdict) => {
-                let end = if verdict.reason.is_refuted_by_speaking() {
-                    "until it says on the chain that it is there".into()
-                } else {
-                    format!("until fewer than {} validators say so", faults(self.settings.roster.len()) + 1)
-                };
-                let event =
-                    if verdict.is_network_event { " (so many at once that it is the network's doing)" } else { "" };
-                format!(
-                    "unresponsive since block {} ({}){event}: it has no tasks {end}",
-                    verdict.height,
-                    verdict.reason.name()
-                )
-            }
-            Status::Trial { left } => format!(
-                "on trial: it takes one task at a time until it has led blocks or done tasks, {left} of {} to go",
-                ledger::verdicts::TRIAL
-            ),
-        };
-        if let Some(height) = standing.drained {
-            why += &format!("; drained since block {height}: it finishes what it has and takes nothing more");
-        }
-        if let Some(problem) = &node.problem {
-            why += &format!("; seen from here: {problem}");
-        }
-        for ailment in &node.ailments {
-            why += &format!("; seen from here: {}", ailment.measured);
-        }
-        why
-    }
-
     /// Has this validator take no more tasks, or take them again.
     pub(super) fn set_drained(&mut self, drained: bool) -> Result<TransactionStatus, Refusal> {
         let state = self.parts.ledger.finalized();
@@ -178,7 +139,8 @@ where
         let state = self.parts.ledger.finalized();
         let statistics = state.balance_statistics();
         let of = |member: &Member| statistics.shares.iter().find(|share| share.node == member.entry.key);
-        let loads = self.settings.roster.members().iter().filter_map(of).map(|share| LoadView {
+        let members = self.settings.roster.members();
+        let loads = members.iter().filter_map(of).map(|share| LoadView {
             node: self.settings.roster.name_of(&share.node),
             leases: share.leases,
             units: share.units,
@@ -239,6 +201,45 @@ where
     }
 }
 
+/// In words; `enough` suspicions make a verdict.
+fn why_standing(standing: &Standing, node: &NodeRow, enough: usize) -> String {
+    let mut why = match &standing.status {
+        Status::Active if standing.accusations.is_empty() => "active: no suspicion stands against it".into(),
+        Status::Active => format!(
+            "active: {} of the {enough} suspicions that a verdict takes stand against it",
+            standing.accusations.len(),
+        ),
+        Status::Unresponsive(verdict) => {
+            let end = if verdict.reason.is_refuted_by_speaking() {
+                "until it says on the chain that it is there".into()
+            } else {
+                format!("until fewer than {enough} validators say so")
+            };
+            let event =
+                if verdict.is_network_event { " (so many at once that it is the network's doing)" } else { "" };
+            format!(
+                "unresponsive since block {} ({}){event}: it has no tasks {end}",
+                verdict.height,
+                verdict.reason.name()
+            )
+        }
+        Status::Trial { left } => format!(
+            "on trial: it takes one task at a time until it has led blocks or done tasks, {left} of {} to go",
+            ledger::verdicts::TRIAL
+        ),
+    };
+    if let Some(height) = standing.drained {
+        why += &format!("; drained since block {height}: it finishes what it has and takes nothing more");
+    }
+    if let Some(problem) = &node.problem {
+        why += &format!("; seen from here: {problem}");
+    }
+    for ailment in &node.ailments {
+        why += &format!("; seen from here: {}", ailment.measured);
+    }
+    why
+}
+
 fn show_advice(advice: Advice) -> String {
     match advice {
         Advice::RaiseProbeRate => "it failed before and may again: look at it more often".into(),
@@ -251,9 +252,10 @@ fn show_advice(advice: Advice) -> String {
 /// # Panics
 /// Never: there are no more groups than validators.
 pub(super) fn risk_of(roster: &Roster) -> Risk {
-    let regions: BTreeSet<&str> = roster.members().iter().map(|member| member.entry.region.as_str()).collect();
+    let members = roster.members();
+    let regions: BTreeSet<&str> = members.iter().map(|member| member.entry.region.as_str()).collect();
     let place = |region: &str| regions.iter().position(|other| *other == region).unwrap_or(0);
-    let near = roster.members().iter().map(|member| u32::try_from(place(&member.entry.region)).unwrap_or(0));
+    let near = members.iter().map(|member| u32::try_from(place(&member.entry.region)).unwrap_or(0));
     let near: Vec<u32> = near.collect();
     Risk::new(&near, &vec![0; near.len()]).expect("there are no more groups than validators")
 }

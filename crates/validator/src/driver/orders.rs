@@ -76,7 +76,7 @@ where
     pub(super) fn name_for_recovery(&mut self, name: &str) -> Result<RecoveryView, Refusal> {
         let index = self.settings.roster.place(name).ok_or_else(|| unknown(name))?;
         let now = self.context.current();
-        let supervisor = self.settings.roster.members()[index].entry.supervisor.as_ref();
+        let supervisor = self.settings.roster.members()[index].entry.supervisor.clone();
         if supervisor.is_none() {
             return Err(Refusal {
                 code: "no_supervisor",
@@ -92,7 +92,7 @@ where
             schema: "unsplit.recovery/1".into(),
             node: name.into(),
             wanted_by: self.settings.roster.name(&self.settings.me),
-            needed: faults(self.settings.roster.len()) as u64 + 1,
+            needed: faults(self.settings.roster.first()) as u64 + 1,
             stands_ms: WORD_STANDS.as_millis() as u64,
             supervisor_asked_ms: asked_ms,
         })

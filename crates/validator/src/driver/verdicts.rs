@@ -47,6 +47,7 @@ where
         }
         let me = self.settings.secret.public();
         if !state.is_voter(&me) {
+            self.say_level(state, now);
             return;
         }
         for index in (0..self.peers.len()).filter(|index| self.is_voter(*index, state)).collect::<Vec<_>>() {
@@ -64,8 +65,8 @@ where
     /// Whom somebody accuses on the chain.
     pub(super) fn accused(&self) -> BTreeSet<usize> {
         let state = self.parts.ledger.finalized();
-        let members = self.settings.roster.members().iter().enumerate();
-        let accused = members.filter(|(_, member)| {
+        let members = self.settings.roster.members();
+        let accused = members.iter().enumerate().filter(|(_, member)| {
             state.standing(&member.entry.key).is_some_and(|standing| !standing.accusations.is_empty())
         });
         accused.map(|(index, _)| index).collect()
@@ -144,7 +145,7 @@ where
     pub(super) fn recall(&mut self) {
         let state = self.parts.ledger.finalized();
         let mut past: Vec<(NodeId, Change)> = Vec::new();
-        for member in self.settings.roster.members() {
+        for member in self.settings.roster.members().iter() {
             let standing = state.standing(&member.entry.key);
             past.extend(
                 standing.into_iter().flat_map(|it| it.history.into_iter().map(move |change| (it.node, change))),

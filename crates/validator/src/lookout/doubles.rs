@@ -41,6 +41,11 @@ impl Doubles {
         Self { started, echoed: vec![None; validators], claims: BTreeSet::new() }
     }
 
+    /// There are so many validators from now on.
+    pub(super) fn grow(&mut self, validators: usize) {
+        self.echoed.resize(validators, None);
+    }
+
     /// Takes in what `row`, sent by `who` at `sent` as far as is known, echoes of the validator at `me`, which has sent rows up to
     /// `sequence` in this run. Gives how many hear another process, if that is news.
     pub(super) fn follow(

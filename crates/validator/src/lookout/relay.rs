@@ -38,6 +38,13 @@ impl Relay {
         Self { held: (0..validators).map(|_| None).collect(), sent: vec![vec![None; validators]; validators] }
     }
 
+    /// There are so many validators from now on.
+    pub(super) fn grow(&mut self, validators: usize) {
+        self.held.resize_with(validators, || None);
+        self.sent.iter_mut().for_each(|sent| sent.resize(validators, None));
+        self.sent.resize(validators, vec![None; validators]);
+    }
+
     /// Whether a row is later than the one that is kept: later in one run of its sender, or sent later in another.
     pub(super) fn is_news(&self, about: usize, row: &Row) -> bool {
         self.held[about].as_ref().is_none_or(|held| {

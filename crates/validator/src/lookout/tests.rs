@@ -1,6 +1,5 @@
 use super::*;
 use crate::{chain::ledger_key, guard::Guard, wire::Vitals as Own};
-use commonware_cryptography::Signer as _;
 use commonware_p2p::simulated;
 use commonware_runtime::{Quota, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU32, NZUsize};
@@ -58,7 +57,6 @@ async fn lookout(context: &deterministic::Context) -> Lookout<deterministic::Con
     let (guard, _) = Guard::open(context.child("guard"), "", [7; 32], true).await.expect("fresh");
     let settings = Settings {
         key: key(0),
-        me: 0,
         roster: roster(),
         namespace: NAMESPACE.to_vec(),
         health: health::Config::default(),

@@ -277,3 +277,25 @@ fn the_last_word_of_a_validator_waits_also_where_there_is_no_room() {
     assert_eq!((mempool.len(), mempool.bytes()), (9, expected));
     assert_eq!(ids(&mempool.select(&state(), NEXT))[0], drain(VALIDATOR, 600).id(), "it goes first");
 }
+
+#[test]
+fn requests_for_a_seat_are_anybodys_and_so_only_some_may_wait() {
+    let (mut mempool, state) = (Mempool::new(LIMITS), state());
+    let request = |seed: u8| {
+        let request = ledger::Request {
+            name: format!("n{seed}"),
+            address: format!("n{seed}:1"),
+            region: "local".into(),
+            capacity: 1,
+            replaces: None,
+        };
+        Transaction::sign(&key(seed), chain(), Nonce(0), Height(500), Kind::Join(request))
+    };
+    let taken = (101..=255).filter(|seed| mempool.offer(request(*seed), &state).is_ok()).count();
+    assert_eq!(taken, REQUESTS_MAX);
+    let refused = mempool.offer(request(20), &state);
+    assert!(matches!(refused, Err(Refused::Full(..))), "{refused:?}");
+    // The block takes as many as the chain does.
+    let place = Place { height: Height(1), timestamp: state.timestamp().after(1) };
+    assert_eq!(mempool.select(&state, place).len(), ledger::roster::CANDIDATES_MAX);
+}

@@ -8,7 +8,7 @@ use crate::{
     blocker::UNEXPLAINED_FOR,
     driver::CLOCK_SKEW_MAX,
     roster::Roster,
-    validator::{self, message_bytes_max},
+    validator::{self, Track, message_bytes_max},
 };
 use commonware_cryptography::{
     ChaCha20Poly1305,
@@ -24,8 +24,14 @@ use commonware_utils::{NZU32, NZUsize, ordered::Map};
 use ledger::Genesis;
 use std::{
     net::{IpAddr, SocketAddr, ToSocketAddrs as _},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
     time::Duration,
 };
+use tracing::warn;
 
 use super::steady::Steady;
 use crate::config;
@@ -47,6 +53,13 @@ const DIAL_EVERY_MIN: Duration = Duration::from_millis(10);
 /// How the two ends of a connection make sure of each other.
 type Handshake = Cups<Sake<PrivateKey>, ChaCha20Poly1305>;
 
+/// So many more than the genesis file names may come to have seats while this process runs. The network sets memory aside
+/// for each.
+const NEWCOMERS_MAX: usize = 64;
+
+/// A name that could not be resolved is tried again after so long.
+const RESOLVE_EVERY: Duration = Duration::from_secs(30);
+
 /// The network, before channels are registered, and who decides about its peers.
 pub(crate) type Opened = (lookup::Network<Steady, Handshake>, lookup::Oracle<PublicKey>);
 
@@ -62,14 +75,9 @@ pub(crate) fn open(
     let members = roster.members();
     let primary =
         members.iter().map(|member| Ok((member.key.clone(), dialled(&member.entry.name, &member.entry.address)?)));
-    let secondary = roster.supervisors().map(|(supervisor, index)| {
-        let entry = &members[index].entry;
-        let from = entry.supervisor.as_ref().map_or("", |supervisor| supervisor.address.as_str());
-        Ok((supervisor.clone(), dialling(&entry.name, from)?))
-    });
     let peers = AddressableTrackedPeers::new(
         Map::from_iter_dedup(primary.collect::<Result<Vec<_>, StartError>>()?),
-        Map::from_iter_dedup(secondary.collect::<Result<Vec<_>, StartError>>()?),
+        Map::from_iter_dedup(supervisors(roster)?),
     );
     let handshake = Cups::<_, ChaCha20Poly1305>::new(
         Sake {
@@ -85,8 +93,8 @@ pub(crate) fn open(
         handshake,
         &validator::namespace(genesis),
         listen,
-        NZUsize!(members.len() + roster.supervisors().count()),
-        message_bytes_max(members.len()),
+        NZUsize!(room(roster)),
+        message_bytes_max(),
         NZUsize!(1_024),
     );
     settings.allow_private_ips = config.allow_private_ips;
@@ -103,6 +111,69 @@ pub(crate) fn open(
     let (network, mut oracle) = lookup::Network::new(context.child("network"), settings);
     oracle.track(0, peers);
     Ok((network, oracle))
+}
+
+fn supervisors(roster: &Roster) -> Result<Vec<(PublicKey, Address)>, StartError> {
+    let members = roster.members();
+    let supervisors = roster.supervisors().map(|(supervisor, index)| {
+        let entry = &members[index].entry;
+        let from = entry.supervisor.as_ref().map_or("", |supervisor| supervisor.address.as_str());
+        Ok((supervisor.clone(), dialling(&entry.name, from)?))
+    });
+    supervisors.collect()
+}
+
+/// How many peers the network has room for, this node included.
+fn room(roster: &Roster) -> usize {
+    roster.first() + roster.supervisors().count() + NEWCOMERS_MAX
+}
+
+/// Lets those onto the network that are told from now on, beside the supervisors of the genesis. Names are looked up by a
+/// thread of their own, since that may take long; who cannot be found is tried again until the next are told.
+pub(super) fn tracker(mut oracle: lookup::Oracle<PublicKey>, roster: &Roster) -> std::io::Result<Track> {
+    let secondary = supervisors(roster).map_err(|problem| std::io::Error::other(problem.to_string()))?;
+    let room = room(roster) - secondary.len() - 1;
+    let (told, asked) = mpsc::channel::<Vec<(PublicKey, String)>>();
+    let run = move || {
+        let mut present = Vec::new();
+        // The set that the network was opened with has the number 0.
+        let mut number = 1;
+        let mut is_whole = true;
+        loop {
+            let next = if is_whole {
+                asked.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            } else {
+                asked.recv_timeout(RESOLVE_EVERY)
+            };
+            match next {
+                Ok(peers) => present = peers,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if present.len() > room {
+                warn!(peers = present.len(), room, "more peers than there is room for: start this validator again");
+                present.truncate(room);
+            }
+            let found: Vec<_> = present.iter().filter_map(|(key, address)| resolved(key, address)).collect();
+            is_whole = found.len() == present.len();
+            let secondary = Map::from_iter_dedup(secondary.iter().cloned());
+            oracle.track(number, AddressableTrackedPeers::new(Map::from_iter_dedup(found), secondary));
+            number += 1;
+        }
+    };
+    thread::Builder::new().name("peers".into()).spawn(run)?;
+    // Whoever tells it has nothing to do about a thread that is gone: that is so when the process ends.
+    Ok(Arc::new(move |peers| drop(told.send(peers))))
+}
+
+fn resolved(key: &PublicKey, address: &str) -> Option<(PublicKey, Address)> {
+    match dialled(&key.to_string(), address) {
+        Ok(address) => Some((key.clone(), address)),
+        Err(problem) => {
+            warn!(%problem, "a peer is left out for now");
+            None
+        }
+    }
 }
 
 /// Where to dial a validator and which address its connections come from.
@@ -128,5 +199,5 @@ fn egress(ip: IpAddr) -> IpAddr {
 }
 
 fn unresolved(what: &str, form: &str) -> StartError {
-    StartError::Config(format!("genesis: the {what} cannot be resolved; write it as {form}"))
+    StartError::Config(format!("the {what} cannot be resolved; write it as {form}"))
 }

@@ -45,7 +45,7 @@ pub struct Row {
     pub vitals: Vitals,
     /// The sender's program version.
     pub version: String,
-    /// Whom it hears, in the order of the roster; its own place means nothing.
+    /// Whom it hears, by their places in the roster as far as the sender knows that; its own place means nothing.
     pub hearings: Vec<Hearing>,
 }
 
@@ -105,7 +105,13 @@ impl Row {
         bytes
     }
 
-    /// Reads a message, if `from` signed it and it speaks of so many validators.
+    /// How the sender hears the validator in this place; one that it does not know of, never.
+    pub fn hearing(&self, place: usize) -> Hearing {
+        self.hearings.get(place).copied().unwrap_or(Hearing::NEVER)
+    }
+
+    /// Reads a message, if `from` signed it and it speaks of so many validators at least: of those of the genesis. A sender may
+    /// know of more than this validator does, or of fewer.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -116,7 +122,7 @@ impl Row {
             return Err(RowError::Signature);
         }
         let row = Self::decode(bytes)?;
-        if row.hearings.len() != validators {
+        if row.hearings.len() < validators {
             return Err(RowError::Validators { expected: validators, got: row.hearings.len() });
         }
         Ok(row)
@@ -149,9 +155,9 @@ pub enum RowError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// It is of another set of validators.
-    #[error("it speaks of {got} validators, there are {expected}")]
+    #[error("it speaks of {got} validators, there are at least {expected}")]
     Validators {
-        /// How many there are.
+        /// How many there are at least.
         expected: usize,
         /// Of how many it speaks.
         got: usize,
@@ -268,10 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_its_senders_word_about_a_known_set() {
+    fn a_row_is_its_senders_word_about_those_of_the_genesis_at_least() {
         let (row, message) = (row(4), row(4).sign(&key(1), NAMESPACE));
         let open =
             |from: u64, namespace, validators| Row::open(&message, &key(from).public_key(), namespace, validators);
+        assert_eq!((row.hearing(3).echo, row.hearing(4)), (7, Hearing::NEVER));
+        assert_eq!(open(1, NAMESPACE, 3), Ok(row.clone()), "its sender knows of one more");
         assert_eq!(open(1, NAMESPACE, 4), Ok(row));
         assert_eq!(open(2, NAMESPACE, 4), Err(RowError::Signature));
         assert_eq!(open(1, b"another", 4), Err(RowError::Signature));

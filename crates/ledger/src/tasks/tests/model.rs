@@ -208,7 +208,11 @@ impl Model {
             | Kind::Undrain { .. }
             | Kind::Certify { .. }
             | Kind::Leave { .. }
-            | Kind::Stay { .. } => panic!("nobody says this here"),
+            | Kind::Stay { .. }
+            | Kind::Join(_)
+            | Kind::Approve { .. }
+            | Kind::CaughtUp(_)
+            | Kind::Retract { .. } => panic!("nobody says this here"),
             Kind::SubmitTask(submission) => {
                 let is_good = self.is_room(*who, submission)
                     && [ANNA, BERT].contains(who)
@@ -278,7 +282,11 @@ impl Model {
             | Kind::Undrain { .. }
             | Kind::Certify { .. }
             | Kind::Leave { .. }
-            | Kind::Stay { .. } => panic!("they claim nothing"),
+            | Kind::Stay { .. }
+            | Kind::Join(_)
+            | Kind::Approve { .. }
+            | Kind::CaughtUp(_)
+            | Kind::Retract { .. } => panic!("they claim nothing"),
         }
         self.suspects.remove(&who);
         true

@@ -318,7 +318,7 @@ fn play(chain: &mut Chain, model: &mut Model, step: &Step) {
     let block = chain.block(step.ms, good);
     let before: Vec<Status> = (1..=chain.n).map(|seed| chain.standing(seed).status).collect();
     chain.state.apply_verified(&block, |_| true).expect("what a proposer took is good");
-    draft.state.settle(place, block.leader);
+    draft.state.settle(place, block.leader, block.parent_state_root);
     assert_eq!(picture(&draft.state), picture(&chain.state), "proposer and follower differ");
     model.end_block(step.leader, clock);
     model.compare(chain);
