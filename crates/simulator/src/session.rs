@@ -976,7 +976,11 @@ impl<'a> Session<'a> {
                 let key = self.run.world.public(node);
                 self.run.electorate.lock().present().iter().any(|voter| *voter == key)
             });
-        joined && repaired && regained && self.core().all(|(_, node)| there(node)) && self.run.load.lock().pending() == 0
+        joined
+            && repaired
+            && regained
+            && self.core().all(|(_, node)| there(node))
+            && self.run.load.lock().pending() == 0
     }
 
     /// Whether the node of an instance is a validator still.

@@ -237,6 +237,17 @@ pub(crate) enum Devnet {
         #[command(flatten)]
         held: Held,
     },
+    /// Start one more node, which becomes a validator when an epoch ends: in the place of another, or beside all.
+    Add {
+        /// Whose place it takes; that one gives it.
+        #[arg(long, value_name = "NODE")]
+        replaces: Option<String>,
+        /// Written into its node.toml, as with `up`.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        sets: Vec<String>,
+        #[command(flatten)]
+        held: Held,
+    },
     /// What its validators write.
     Logs {
         /// Only this one.

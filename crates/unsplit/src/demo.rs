@@ -7,6 +7,7 @@
 //! - `health`, `illness`: who was found gone or ill, and the acts about that
 //! - `rot`: the act about a disk that forgets
 //! - `cuts`: a link that works one way only
+//! - `newcomer`: a validator is replaced, and loses its disk
 //! - `verdict`: the table and the document
 
 mod audit;
@@ -15,6 +16,7 @@ mod cuts;
 mod health;
 mod illness;
 mod load;
+mod newcomer;
 mod rot;
 mod storm;
 mod verdict;
@@ -41,6 +43,12 @@ use crate::{
 /// Longer than a busy machine needs, shorter than the patience of somebody who watches.
 const API_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Short enough that somebody who watches sees the set of validators change.
+const EPOCH_BLOCKS: u64 = 32;
+
+/// And that there is a state to give to whoever comes.
+const CHECKPOINT_BLOCKS: u64 = 50;
+
 pub(crate) async fn run(demo: &Demo, output: Output, launched: Instant) -> Result<Exit, Failure> {
     let stays = !demo.exit && is_terminal();
     let dir = match &demo.dir {
@@ -54,7 +62,9 @@ pub(crate) async fn run(demo: &Demo, output: Output, launched: Instant) -> Resul
     let folder = Folder { path: dir, keep: demo.keep };
     // From here on a signal means: clean up first.
     let mut signals = Signals::listen();
-    let record = plan::write(&folder.path, usize::from(demo.nodes), demo.port_base, ChainRules::default(), &[])?;
+    let rules = ChainRules { epoch_length: Some(EPOCH_BLOCKS), ..ChainRules::default() };
+    let sets = [format!("store.checkpoint_interval={CHECKPOINT_BLOCKS}")];
+    let record = plan::write(&folder.path, usize::from(demo.nodes), demo.port_base, rules, &sets)?;
     let mut running = Running::start(&folder.path, output)?;
     introduce(&record, &folder, output);
     let outcome = tokio::select! {

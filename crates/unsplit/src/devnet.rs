@@ -61,6 +61,7 @@ pub(crate) async fn run(verb: Devnet, output: Output) -> Result<Exit, Failure> {
         Devnet::Down(held) => down(&held.dir, output).await,
         Devnet::Status(held) => status(&held.dir, output).await,
         Devnet::Restart { nodes, held } => ask(&held, &Request::Restart { nodes }, output).await,
+        Devnet::Add { replaces, sets, held } => ask(&held, &Request::Add { replaces, sets }, output).await,
         Devnet::Logs { node, follow, lines, held } => {
             logs::show(&held.dir, node.as_deref(), follow, lines, output).await
         }

@@ -1,10 +1,13 @@
 //! Who validates, how do they stand, and why?
 
+use std::time::Duration;
+
 use api::{
     BalanceView, CandidateView, ChangeView, Departing, Duty, LinkView, NodeRow, NodeView, RecoveryView, Standing,
-    ValidatorsView, WantedChange,
+    TransactionStatus, ValidatorsView, WantedChange,
 };
 use ledger::{Encode as _, Height, Kind, Nonce, PublicKey, Request, Transaction};
+use validator::Config;
 
 use crate::{
     cli::{ConfigFile, Global, SetChange},
@@ -57,12 +60,11 @@ pub(crate) async fn change_set(change: &SetChange, global: &Global, output: Outp
         SetChange::Leave => leave(&client, true, output).await,
         SetChange::Stay => leave(&client, false, output).await,
         SetChange::Join { config, address, region, capacity, replaces } => {
-            let asked = Asked { address: address.as_deref(), region, capacity: *capacity, replaces: replaces.as_deref() };
+            let asked =
+                Asked { address: address.as_deref(), region, capacity: *capacity, replaces: replaces.as_deref() };
             join(&client, config, asked, output).await
         }
-        SetChange::Approve { node } => {
-            approve(&client, node, "approves of it", output).await
-        }
+        SetChange::Approve { node } => approve(&client, node, "approves of it", output).await,
         SetChange::Rotate { node } => {
             let own = client.snapshot().await?.status.name;
             let view = client.validators(&WantedChange::default()).await?;
@@ -116,11 +118,11 @@ async fn approve(client: &Client, node: &str, words: &str, output: Output) -> Re
 }
 
 /// What a new node says of itself, besides what its configuration says.
-struct Asked<'a> {
-    address: Option<&'a str>,
-    region: &'a str,
-    capacity: u32,
-    replaces: Option<&'a str>,
+pub(crate) struct Asked<'a> {
+    pub(crate) address: Option<&'a str>,
+    pub(crate) region: &'a str,
+    pub(crate) capacity: u32,
+    pub(crate) replaces: Option<&'a str>,
 }
 
 /// A request is taken within so many blocks, or it is made anew.
@@ -129,6 +131,22 @@ const REQUEST_EXPIRES_AFTER: u64 = 5_000;
 /// Asks for a seat, in the name of the node in this folder.
 async fn join(client: &Client, file: &ConfigFile, asked: Asked<'_>, output: Output) -> Result<Exit, Failure> {
     let config = config::load(file)?;
+    let status = request_seat(client, &config, &asked, None).await?;
+    let next = match asked.replaces {
+        Some(old) => format!("next, at {old}: unsplit nodes rotate {}", config.name),
+        None => format!("next, at a quorum of the validators: unsplit nodes approve {}", config.name),
+    };
+    output.data(&format!("{} asks for a seat once {} is final; {next}", config.name, status.id), &status);
+    Ok(Exit::Ok)
+}
+
+/// Hands in the request of the node with this configuration, and waits so long for it to be final.
+pub(crate) async fn request_seat(
+    client: &Client,
+    config: &Config,
+    asked: &Asked<'_>,
+    wait: Option<Duration>,
+) -> Result<TransactionStatus, Failure> {
     let genesis = node::read_genesis(&config.genesis)?;
     let key = keys::load(&config.key_file)?;
     let status = client.status().await?;
@@ -158,13 +176,7 @@ async fn join(client: &Client, file: &ConfigFile, asked: Asked<'_>, output: Outp
     };
     let expires = Height(status.height + REQUEST_EXPIRES_AFTER);
     let transaction = Transaction::sign(&key, genesis.chain_id, Nonce(0), expires, Kind::Join(request));
-    let status = client.submit(transaction.encode(), None).await?;
-    let next = match asked.replaces {
-        Some(old) => format!("next, at {old}: unsplit nodes rotate {}", config.name),
-        None => format!("next, at a quorum of the validators: unsplit nodes approve {}", config.name),
-    };
-    output.data(&format!("{} asks for a seat once {} is final; {next}", config.name, status.id), &status);
-    Ok(Exit::Ok)
+    Ok(client.submit(transaction.encode(), wait).await?)
 }
 
 async fn key_of(client: &Client, name: &str) -> Result<PublicKey, Failure> {

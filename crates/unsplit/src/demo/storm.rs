@@ -107,6 +107,8 @@ impl Storm {
         self.one_way().await?;
         self.illness().await?;
         self.kill_everyone().await?;
+        let newcomer = self.replace().await?;
+        self.wipe(&newcomer).await?;
         let (findings, balance) = self.audit().await;
         Ok(self.verdict(&findings, &balance))
     }

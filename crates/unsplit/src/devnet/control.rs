@@ -34,6 +34,8 @@ pub(crate) enum Request {
     Down,
     /// Start these; those that run are ended first.
     Restart { nodes: Vec<String> },
+    /// Start one more, which asks for a seat: for that of this one, or for one of its own.
+    Add { replaces: Option<String>, sets: Vec<String> },
     /// Kill these, and start them again after a while if one is given.
     Crash { nodes: Vec<String>, for_ms: Option<u64> },
     /// Stop these in their tracks.

@@ -79,7 +79,7 @@ impl Drop for Fleet {
 }
 
 impl Node {
-    fn new(mut record: NodeRecord) -> Result<Self, Failure> {
+    pub(crate) fn new(mut record: NodeRecord) -> Result<Self, Failure> {
         let token = client::read_token(&record.token_file)?;
         let client = Client::new(&record.api, Some(token), API_TIMEOUT)?;
         (record.pid, record.state, record.ended) = (None, State::Stopped, None);

@@ -10,25 +10,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use api::{Affliction, CutRequest, Illness};
+use api::{Affliction, CutRequest, Illness, WantedChange};
 use tokio::{
     io::AsyncWriteExt as _,
     net::{UnixListener, UnixStream},
     sync::Mutex,
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
     control::{self, Reply, Request},
-    fleet::{self, Fleet},
-    groups,
+    fleet::{self, Fleet, Node},
+    groups, plan,
     record::{self, FaultRecord, Record, State},
 };
 use crate::{
-    client::Trouble,
+    cli::ConfigFile,
+    client::{Client, Trouble},
+    config,
     failure::{Failure, listed},
     files::Lock,
+    nodes::{self, Asked},
     output::Output,
     testnet::now_ms,
 };
@@ -38,6 +41,9 @@ pub(crate) const FAULT_MAX: Duration = Duration::from_secs(3600);
 
 /// How often processes and faults are looked after.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long a request for a seat may take to be final, and to be known.
+const SEAT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A devnet and what is done to it.
 pub(crate) struct Holder {
@@ -172,6 +178,11 @@ impl Holder {
                 Ok(format!("ended the devnet; its folder {} stays", self.dir.display()))
             }
             Request::Restart { nodes } => self.restart(&self.find_all(&nodes)?).await,
+            Request::Add { replaces, sets } => {
+                let find = |name: String| groups::find(&name, &self.names());
+                let replaces = replaces.map(find).transpose().map_err(|why| Failure::not_found(why, ""))?;
+                self.add(replaces, &sets).await
+            }
             Request::Crash { nodes, for_ms } => {
                 let ttl = for_ms.map(fault_ttl).transpose()?;
                 self.crash(&self.find_all(&nodes)?, ttl)
@@ -219,6 +230,42 @@ impl Holder {
         }
         self.save();
         Ok(format!("started {}", self.list(nodes)))
+    }
+
+    /// Starts one more node, which asks for a seat: for that of `replaces`, who gives it, or for one of its own, of which all
+    /// that run and vote approve.
+    pub(crate) async fn add(&mut self, replaces: Option<usize>, sets: &[String]) -> Result<String, Failure> {
+        let up: Vec<Client> = self.fleet.nodes.iter().filter(|node| node.is_up()).map(|it| it.client.clone()).collect();
+        let Some(any) = up.first() else {
+            return Err(Failure::refused("no validator runs", self.restart_command(&self.everyone())));
+        };
+        let old = replaces.map(|node| self.fleet.nodes[node].name().to_owned());
+        let node = Node::new(plan::add(&self.record(), sets)?)?;
+        let (name, api) = (node.name().to_owned(), node.record.api.clone());
+        let config = config::load(&ConfigFile { config: node.record.config.clone(), sets: Vec::new() })?;
+        self.fleet.nodes.push(node);
+        self.fleet.nodes.last_mut().expect("just added").start()?;
+        self.save();
+        let asked = Asked { address: None, region: "local", capacity: 1, replaces: old.as_deref() };
+        nodes::request_seat(any, &config, &asked, Some(SEAT_TIMEOUT)).await?;
+        match replaces {
+            Some(old) => approve(&self.fleet.nodes[old].client, &name).await?,
+            None => {
+                let voters = any.validators(&WantedChange::default()).await?.validators;
+                let approvers =
+                    self.fleet.nodes.iter().filter(|it| it.is_up() && voters.iter().any(|name| name == it.name()));
+                for it in approvers {
+                    approve(&it.client, &name).await?;
+                }
+            }
+        }
+        let place = old.map_or_else(|| "a seat of its own".to_owned(), |old| format!("the place of {old}"));
+        Ok(format!("started {name}, which gets {place} when an epoch ends; see: unsplit nodes candidates --api {api}"))
+    }
+
+    /// The API of the validator that was added last.
+    pub(crate) fn newest(&self) -> Client {
+        self.fleet.nodes.last().expect("there is one at least").client.clone()
     }
 
     /// SIGKILL, all at once.
@@ -432,6 +479,22 @@ impl Fault {
                 !mine.is_empty()
             }
         }
+    }
+}
+
+/// Has a validator approve of a node, once it knows of the request.
+async fn approve(client: &Client, name: &str) -> Result<(), Failure> {
+    let deadline = Instant::now() + SEAT_TIMEOUT;
+    loop {
+        let known = client.validators(&WantedChange::default()).await?.candidates;
+        if known.iter().any(|candidate| candidate.name == name) {
+            client.approve(name).await?;
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Failure::unexpected(format!("a validator does not know of the request of {name}")));
+        }
+        sleep(TICK).await;
     }
 }
 

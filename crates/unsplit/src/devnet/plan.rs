@@ -32,15 +32,33 @@ pub(crate) fn write(
     check_new_ports(count, port_base)?;
     let members = members(count, port_base, has_loopback_range());
     let chain_id = testnet::random_chain_id("devnet")?;
-    // These logs are read by people, through `devnet logs`; whoever wants JSON, or other programs, says so with --set.
-    let own = ["log.format=compact".to_owned(), format!("worker.commands={}", commands())];
-    let sets = own.into_iter().chain(sets.iter().cloned()).collect();
+    let sets = own(sets);
     let plan =
         Plan { dir: dir.into(), chain_id, members, accounts: count, certified: Certified::default(), rules, sets };
     testnet::write(&plan)?;
     let record = record(&plan)?;
     record.save()?;
     Ok(record)
+}
+
+/// Writes the folder of one more node for a devnet that is there, after making sure that its ports are free.
+pub(crate) fn add(devnet: &Record, sets: &[String]) -> Result<NodeRecord, Failure> {
+    let first = devnet.nodes.first().ok_or_else(|| Failure::refused("the devnet has no validator", ""))?;
+    let count = devnet.nodes.len() + 1;
+    let member =
+        members(count, address(&first.api)?.port(), has_loopback_range()).pop().expect("there is one at least");
+    check_free(&member.name, member.api, member.listen)?;
+    let folder = devnet.dir.join(&member.name);
+    testnet::write_member(&folder, &member, &own(sets))?;
+    files::write_new(&folder.join("genesis.toml"), &files::read(&devnet.dir.join("genesis.toml"))?)?;
+    Ok(node_record(&devnet.dir, &member))
+}
+
+/// What is set in every node of a devnet, and what its user sets. Its logs are read by people, through `devnet logs`; whoever
+/// wants JSON, or other programs, says so.
+fn own(sets: &[String]) -> Vec<String> {
+    let own = ["log.format=compact".to_owned(), format!("worker.commands={}", commands())];
+    own.into_iter().chain(sets.iter().cloned()).collect()
 }
 
 /// Programs that harm nobody whatever they read, so that tasks have something to run. Those that this machine has.
@@ -99,29 +117,30 @@ fn has_loopback_range() -> bool {
 fn record(plan: &Plan) -> Result<Record, Failure> {
     let dir = plan.dir.canonicalize().map_err(Failure::file("find", &plan.dir))?;
     files::make_folder(&dir)?;
-    let node = |member: &Member| {
-        let folder = dir.join(&member.name);
-        NodeRecord {
-            name: member.name.clone(),
-            pid: None,
-            api: format!("http://{}", member.api),
-            token_file: folder.join("data/api.token"),
-            data_dir: folder.join("data"),
-            config: folder.join("node.toml"),
-            log: folder.join("log"),
-            listen: member.listen.to_string(),
-            state: State::Stopped,
-            ended: None,
-        }
-    };
     Ok(Record {
         schema: "unsplit.devnet/1".into(),
         chain_id: plan.chain_id.to_string(),
-        nodes: plan.members.iter().map(node).collect(),
+        nodes: plan.members.iter().map(|member| node_record(&dir, member)).collect(),
         dir,
         holder: 0,
         faults: Vec::new(),
     })
+}
+
+fn node_record(dir: &Path, member: &Member) -> NodeRecord {
+    let folder = dir.join(&member.name);
+    NodeRecord {
+        name: member.name.clone(),
+        pid: None,
+        api: format!("http://{}", member.api),
+        token_file: folder.join("data/api.token"),
+        data_dir: folder.join("data"),
+        config: folder.join("node.toml"),
+        log: folder.join("log"),
+        listen: member.listen.to_string(),
+        state: State::Stopped,
+        ended: None,
+    }
 }
 
 /// Whether every port that a new devnet would take is free.
@@ -132,13 +151,13 @@ pub(crate) fn check_new_ports(count: usize, port_base: u16) -> Result<(), Failur
 
 /// Whether every port of an existing devnet is free.
 pub(crate) fn check_ports(nodes: &[NodeRecord]) -> Result<(), Failure> {
-    nodes.iter().try_for_each(|node| {
-        let parse = |text: &str| {
-            let address = text.strip_prefix("http://").unwrap_or(text).parse();
-            address.map_err(|_| Failure::config(format!("devnet.json: {text:?} is no address"), "start anew: --reset"))
-        };
-        check_free(&node.name, parse(&node.api)?, parse(&node.listen)?)
-    })
+    nodes.iter().try_for_each(|node| check_free(&node.name, address(&node.api)?, address(&node.listen)?))
+}
+
+/// An address in a record.
+fn address(text: &str) -> Result<SocketAddr, Failure> {
+    let address = text.strip_prefix("http://").unwrap_or(text).parse();
+    address.map_err(|_| Failure::config(format!("devnet.json: {text:?} is no address"), "start anew: --reset"))
 }
 
 fn check_free(name: &str, api: SocketAddr, listen: SocketAddr) -> Result<(), Failure> {
