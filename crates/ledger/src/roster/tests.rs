@@ -405,6 +405,21 @@ fn a_proof_of_who_votes_fits_its_root_only_and_no_byte_of_it_can_change() {
 }
 
 #[test]
+fn a_proof_of_who_votes_counts_those_who_joined() {
+    let mut chain = Chain::new(4, 1, limits());
+    let new = chain.stranger(50);
+    chain.admit(new, 0..3);
+    while !chain.voters().contains(&new) {
+        chain.pass(Vec::new());
+        assert!(chain.state.epoch() < Epoch(9), "it never comes");
+    }
+    let (state, epoch) = (&chain.state, chain.state.epoch());
+    let proven = proven_voters(&state.prove_voters(), state.root(), state.height(), epoch);
+    assert_eq!(proven, Ok(state.voters_of(epoch)));
+    assert_eq!(proven.map(|voters| voters.map(|voters| voters.len())), Ok(Some(5)));
+}
+
+#[test]
 fn who_is_approved_and_level_votes_from_the_next_epoch_on_and_is_on_trial() {
     let mut chain = Chain::new(4, 1, limits());
     let new = chain.stranger(50);
