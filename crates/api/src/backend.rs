@@ -2,7 +2,8 @@
 
 use crate::{
     AccountView, Affliction, BalanceView, BlockView, CertifiedView, Cut, CutRequest, EventLog, MatrixView, NodeView,
-    PartitionsView, RecoveryView, Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus, ValidatorsView, WantedChange,
+    PartitionsView, RecoveryView, Releases, Snapshot, TaskState, TaskView, Tasks, TransactionStatus, ValidatorsView,
+    WantedChange,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};

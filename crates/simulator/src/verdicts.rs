@@ -164,9 +164,10 @@ impl Court {
             let is_due = match departure {
                 Departure::Left => self.leaving.contains(node),
                 Departure::Removed => self.down.contains_key(node) && self.accusers(node) >= quorum,
-                Departure::Replaced => decision.coming.iter().any(|new| {
-                    self.asked.get(new).is_some_and(|asked| asked.replaces == Some(*node))
-                }),
+                Departure::Replaced => decision
+                    .coming
+                    .iter()
+                    .any(|new| self.asked.get(new).is_some_and(|asked| asked.replaces == Some(*node))),
             };
             if !is_due {
                 wrong.push(format!("{node} is to go ({departure:?}), on the word of {}", self.accusers(node)));

@@ -3,8 +3,8 @@
 use std::{error::Error as _, path::Path, time::Duration};
 
 use api::{
-    AccountView, Affliction, Approval, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, MatrixView, NodeView,
-    Nodes, PartitionsView, Problem, RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask,
+    AccountView, Affliction, Approval, BalanceView, BlockView, CertifiedView, Cut, CutRequest, Healed, MatrixView,
+    NodeView, Nodes, PartitionsView, Problem, RecoveryView, Releases, Snapshot, Status, Submitted, SubmittedTask,
     TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionStatus, ValidatorsView, WantedChange, Why,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header::RETRY_AFTER};

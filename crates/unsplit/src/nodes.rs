@@ -57,12 +57,11 @@ pub(crate) async fn change_set(change: &SetChange, global: &Global, output: Outp
         SetChange::Leave => leave(&client, true, output).await,
         SetChange::Stay => leave(&client, false, output).await,
         SetChange::Join { config, address, region, capacity, replaces } => {
-            let asked = Asked { address: address.as_deref(), region, capacity: *capacity, replaces: replaces.as_deref() };
+            let asked =
+                Asked { address: address.as_deref(), region, capacity: *capacity, replaces: replaces.as_deref() };
             join(&client, config, asked, output).await
         }
-        SetChange::Approve { node } => {
-            approve(&client, node, "approves of it", output).await
-        }
+        SetChange::Approve { node } => approve(&client, node, "approves of it", output).await,
         SetChange::Rotate { node } => {
             let own = client.snapshot().await?.status.name;
             let view = client.validators(&WantedChange::default()).await?;

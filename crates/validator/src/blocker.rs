@@ -156,8 +156,7 @@ impl<B: Blocker<PublicKey = PublicKey> + Sync> PolicyBlocker<B> {
         now: impl Fn() -> SystemTime + Send + Sync + 'static,
     ) -> Self {
         let policy = Mutex::new(Policy { bans_max, ..Policy::default() });
-        let shared =
-            Shared { inner: Mutex::new(inner), policy, names: Mutex::new(names), events, now: Box::new(now) };
+        let shared = Shared { inner: Mutex::new(inner), policy, names: Mutex::new(names), events, now: Box::new(now) };
         Self { component: "node", shared: Arc::new(shared) }
     }
 

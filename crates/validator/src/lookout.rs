@@ -600,7 +600,8 @@ where
 
     fn take_row(&mut self, (from, message): Message<PublicKey>) {
         self.grow(self.context.current());
-        let Some(index) = self.settings.roster.index(&from).filter(|index| *index != self.me && *index < self.n()) else {
+        let Some(index) = self.settings.roster.index(&from).filter(|index| *index != self.me && *index < self.n())
+        else {
             return;
         };
         match Said::decode(message.as_ref()) {

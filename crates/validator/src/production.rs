@@ -165,9 +165,8 @@ async fn connect(context: &Steady, identity: Identity, config: &Config) -> Resul
     )?;
     let channels = CHANNELS.map(|channel| network.register(channel.id, channel.quota()));
     network.start();
-    let track = network::tracker(oracle.clone(), &roster).map_err(|problem| {
-        StartError::Failed(format!("no thread that lets peers onto the network: {problem}"))
-    })?;
+    let track = network::tracker(oracle.clone(), &roster)
+        .map_err(|problem| StartError::Failed(format!("no thread that lets peers onto the network: {problem}")))?;
     let ends = Network { channels, blocker: oracle.clone(), provider: oracle, track };
     Ok(validator::start(context.child("node"), identity, config, ends, execute(config)?).await?)
 }

@@ -235,7 +235,10 @@ mod tests {
         assert_eq!(names(&roster), ["n0", "me"]);
         seat(&mut state, &key(50), "n1");
         assert!(roster.follow(&state));
-        assert_eq!((names(&roster), roster.index(&private.public_key())), (vec!["n0".into(), "n1".into(), "me".into()], Some(2)));
+        assert_eq!(
+            (names(&roster), roster.index(&private.public_key())),
+            (vec!["n0".into(), "n1".into(), "me".into()], Some(2))
+        );
         seat(&mut state, &secret, "called");
         assert!(roster.follow(&state));
         assert_eq!(names(&roster), ["n0", "n1", "called"], "as it asked to be called");

@@ -2,8 +2,8 @@
 
 use super::{Window, document};
 use crate::{
-    Approval, BalanceView, CertifiedView, MatrixView, NodeView, Nodes, PartitionsView, Problem, RecoveryView, Releases, Request,
-    TransactionStatus, ValidatorsView, WantedChange,
+    Approval, BalanceView, CertifiedView, MatrixView, NodeView, Nodes, PartitionsView, Problem, RecoveryView, Releases,
+    Request, TransactionStatus, ValidatorsView, WantedChange,
     guard::Writer,
     openapi::{Asked, Commanded, Found, Shown, Written},
 };

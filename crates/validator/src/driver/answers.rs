@@ -531,9 +531,11 @@ fn refusal(refused: &Refused) -> Refusal {
                 ("candidates_full", Busy, "ask again later; a request that nobody approves of lapses within an hour")
             }
             TransactionError::SeatsFull { .. } => ("seats_full", Conflict, "this chain takes no more validators"),
-            TransactionError::NoCandidate { .. } => {
-                ("no_candidate", NotFound, "see `unsplit nodes candidates`; the new node asks with `unsplit nodes join`")
-            }
+            TransactionError::NoCandidate { .. } => (
+                "no_candidate",
+                NotFound,
+                "see `unsplit nodes candidates`; the new node asks with `unsplit nodes join`",
+            ),
             TransactionError::RequestStale { .. } => ("request_stale", Conflict, "read the request that stands first"),
             TransactionError::NotTheReplaced { .. } => {
                 ("not_the_replaced", Invalid, "have the validator say so whose place it is: `unsplit nodes rotate`")

@@ -7,9 +7,7 @@
 
 use super::{Driver, answers::pending, nodes::unknown};
 use crate::clock::milliseconds;
-use api::{
-    Departing, Duty, EventKind, Refusal, RefusalClass, TransactionStatus, ValidatorsView, WantedChange,
-};
+use api::{Departing, Duty, EventKind, Refusal, RefusalClass, TransactionStatus, ValidatorsView, WantedChange};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Sender};
 use commonware_runtime::{Clock, Metrics, Spawner, Storage};

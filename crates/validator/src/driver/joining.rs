@@ -3,7 +3,7 @@
 //! Whoever gets a seat on the chain is let onto the network by everybody, and everything that is kept by place grows. A node
 //! that is a learner says itself that it is level, as soon as it is, and says so again before that is too old to count.
 
-use super::{Driver, GOSSIP_EVERY, Peer, answers::pending, nodes::risk_of};
+use super::{Driver, GOSSIP_EVERY, Peer, answers::pending};
 use crate::{
     chain::ledger_key,
     clock::{milliseconds, since},
@@ -33,7 +33,6 @@ where
             let sights = self.parts.sights.all().into_iter().skip(self.peers.len());
             self.peers.extend(sights.map(Peer::new));
             self.said.resize(n, None);
-            self.risk = risk_of(&self.settings.roster);
             self.recall();
         }
         let members = self.settings.roster.members();
@@ -50,7 +49,9 @@ where
     /// Has a learner say that it is level, once it is.
     pub(super) fn say_level(&mut self, state: &State, now: SystemTime) {
         let me = self.settings.secret.public();
-        let Some(candidate) = state.candidate(&me).filter(|it| it.learner.is_some() && !it.is_withdrawn) else { return };
+        let Some(candidate) = state.candidate(&me).filter(|it| it.learner.is_some() && !it.is_withdrawn) else {
+            return;
+        };
         let Some(mark) = state.newest_mark() else { return };
         let is_due = candidate.level.is_none_or(|level| mark.height >= level.after(LEVEL_BLOCKS / 2));
         let is_said = self.said_level.is_some_and(|at| since(now, at) < REPEAT_AFTER);
@@ -115,7 +116,9 @@ where
                 "it took its request back".to_owned()
             } else if candidate.learner.is_none() {
                 match candidate.request.replaces {
-                    Some(old) => format!("{} has to say that it gives its place away", self.settings.roster.name_of(&old)),
+                    Some(old) => {
+                        format!("{} has to say that it gives its place away", self.settings.roster.name_of(&old))
+                    }
                     None => format!("{} of {needed} approve", approvals.len()),
                 }
             } else if let Some((_, obstacle)) = obstacle {

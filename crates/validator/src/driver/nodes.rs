@@ -215,8 +215,7 @@ fn why_standing(standing: &Standing, node: &NodeRow, enough: usize) -> String {
             } else {
                 format!("until fewer than {enough} validators say so")
             };
-            let event =
-                if verdict.is_network_event { " (so many at once that it is the network's doing)" } else { "" };
+            let event = if verdict.is_network_event { " (so many at once that it is the network's doing)" } else { "" };
             format!(
                 "unresponsive since block {} ({}){event}: it has no tasks {end}",
                 verdict.height,
