@@ -71,7 +71,7 @@ where
     /// Tells what the newest block changed about those that want to validate.
     pub(super) fn tell_steps(&self, state: &State, now: SystemTime) {
         for (node, step) in state.steps() {
-            let (name, key) = (self.applicant_name(node, state), node.to_string());
+            let (name, key) = (self.name_of(node, state), node.to_string());
             info!(node = name, key, step = ?step, "a seat is asked for");
             let kind = match step {
                 Step::Asked => EventKind::JoinRequested { node: name, key },
@@ -84,8 +84,8 @@ where
         }
     }
 
-    /// What to call somebody who asked.
-    fn applicant_name(&self, node: &NodeId, state: &State) -> String {
+    /// What to call somebody who has a seat, or asks for one.
+    pub(super) fn name_of(&self, node: &NodeId, state: &State) -> String {
         let candidate = state.candidate(node);
         candidate.map_or_else(|| self.settings.roster.name_of(node), |candidate| candidate.request.name.clone())
     }
