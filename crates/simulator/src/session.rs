@@ -481,6 +481,13 @@ impl<'a> Session<'a> {
         node < self.run.world.scenario.nodes || self.run.joiners.has_asked(node)
     }
 
+    /// Whether the others talk to a node. One that asked may never get a seat, as when it is to replace one that is gone.
+    fn is_seated(&self, node: usize) -> bool {
+        let key = ledger_key(&self.run.world.public(node));
+        let knows = |running: &Running| running.node.ledger.finalized().is_peer(&key);
+        node < self.run.world.scenario.nodes || self.nodes.iter().flatten().any(knows)
+    }
+
     /// Has those ask again that have no seat yet, and operators approve of them.
     fn follow_joiners(&mut self) {
         let world = self.run.world.clone();
@@ -953,7 +960,7 @@ impl<'a> Session<'a> {
     fn core(&self) -> impl Iterator<Item = (usize, Option<&Node>)> {
         let (instances, down) = (&self.run.world.instances, &self.run.world.plan.left_down);
         let nodes = self.nodes.iter().map(|running| running.as_ref().map(|running| &running.node));
-        let counts = |node: usize| !down.contains(&node) && self.takes_part(node);
+        let counts = |node: usize| !down.contains(&node) && self.is_seated(node);
         nodes.enumerate().filter(move |(index, _)| counts(instances[*index].node))
     }
 

@@ -254,7 +254,7 @@ impl<'a, A: FnMut(String)> Account<'a, A> {
         let (height, signer) = (block.height.0, transaction.account);
         let (number, token) = (claim.task.0, claim.token.0);
         let order = format!("the {} of task {number} under token {token} in block {height}", transaction.kind.name());
-        if !self.world.genesis.validators.iter().any(|validator| validator.key == signer) {
+        if !(0..self.world.keys.len()).any(|node| ledger_key(&self.world.public(node)) == signer) {
             self.accuse(format!("{order} is not of a validator"));
         }
         let timestamp = self.timestamp;

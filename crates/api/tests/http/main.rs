@@ -686,8 +686,8 @@ async fn a_change_of_the_set_of_validators_is_looked_at_by_names() {
 async fn a_validator_approves_with_its_token_only() {
     let world = World::new().await;
     let route = "POST /api/v1/approve";
-    world.ask(route, "application/json", br#"{"node":"n5"}"#).await.expect_problem(401, "unauthorized");
-    world.write(route, "application/json", br#"{"name":"n5"}"#).await.expect_problem(422, "bad_document");
+    world.ask(route, "", br#"{"node":"n5"}"#).await.expect_problem(401, "unauthorized");
+    world.write(route, "application/json", br#"{"name":"n5"}"#).await.expect_problem(400, "bad_json");
     let reply = world.write(route, "application/json", br#"{"node":"n5"}"#).await;
     assert_eq!((reply.status, &reply.json()["id"]), (202, &serde_json::json!("n5")));
 }

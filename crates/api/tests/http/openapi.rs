@@ -2,13 +2,13 @@
 
 use crate::world::World;
 use api::{
-    AccountView, Affliction, AilmentView, BalanceView, BlockView, CauseView, CertifiedView, ChangeView, Content,
-    Course, Cut, CutRequest, Cuts, DamageView, Departing, Duty, EpisodeView, Event, EventKind, Finality, Healed,
-    Illness, LinkView, LoadView, MatrixView, Missed, Missing, NetworkState, NodeRow, NodeView, Nodes, PartitionsView,
-    Problem, ProposalView, RecoveryView, Releases, RepairView, SideView, Snapshot, SnapshotView, Standing, Status,
-    StoreStatus, Submission, Submitted, SubmittedTask, SuspicionView, SyncView, TaskCounts, TaskResult, TaskState,
-    TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState, TransactionStatus, TransactionView,
-    ValidatorsView, Why,
+    AccountView, Affliction, AilmentView, Approval, BalanceView, BlockView, CandidateView, CauseView, CertifiedView,
+    ChangeView, Content, Course, Cut, CutRequest, Cuts, DamageView, Departing, Duty, EpisodeView, Event, EventKind,
+    Finality, Healed, Illness, LinkView, LoadView, MatrixView, Missed, Missing, NetworkState, NodeRow, NodeView, Nodes,
+    PartitionsView, Problem, ProposalView, RecoveryView, Releases, RepairView, SideView, Snapshot, SnapshotView,
+    Standing, Status, StoreStatus, Submission, Submitted, SubmittedTask, SuspicionView, SyncView, TaskCounts,
+    TaskResult, TaskState, TaskSubmissions, TaskView, Tasks, TasksProblem, TransactionState, TransactionStatus,
+    TransactionView, ValidatorsView, Why,
 };
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -338,6 +338,16 @@ fn every_kind() -> Vec<EventKind> {
     ]
 }
 
+fn candidate() -> CandidateView {
+    CandidateView {
+        replaces: Some(text()),
+        approvals: vec![text()],
+        learner_since: Some(1),
+        level_at: Some(1),
+        ..CandidateView::default()
+    }
+}
+
 fn departing() -> Departing {
     Departing { node: text(), why: text(), postponed: Some(text()) }
 }
@@ -383,6 +393,7 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
     BTreeMap::from([
         ("AccountView", values([AccountView::default()])),
         ("Affliction", values([Affliction::default(), Affliction { node: Some(text()), ..Affliction::default() }])),
+        ("Approval", values([Approval { node: text() }])),
         ("AilmentView", values([AilmentView::default()])),
         ("BalanceView", {
             let full =
@@ -401,6 +412,7 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("CutRequest", values([CutRequest { inbound: vec![text()], ..CutRequest::default() }])),
         ("Cuts", values([Cuts { cuts: vec![cut], ..Cuts::default() }])),
         ("DamageView", values([DamageView::default()])),
+        ("CandidateView", values([CandidateView::default(), candidate()])),
         ("Departing", values([Departing::default(), departing()])),
         ("Duty", values([Duty::Voting, Duty::Observing])),
         ("EpisodeView", values([EpisodeView::default()])),
@@ -467,7 +479,9 @@ fn documents() -> BTreeMap<&'static str, Vec<Value>> {
         ("TransactionView", values([TransactionView::default(), transaction])),
         ("ValidatorsView", {
             let (next, going) = (Some(vec![text()]), vec![departing()]);
-            values([ValidatorsView::default(), ValidatorsView { next, going, ..ValidatorsView::default() }])
+            let (coming, candidates) = (vec![text()], vec![candidate()]);
+            let view = ValidatorsView { next, going, coming, candidates, ..ValidatorsView::default() };
+            values([ValidatorsView::default(), view])
         }),
         ("Why", values([Why::default(), snapshot.why])),
     ])

@@ -120,7 +120,8 @@ where
     }
 
     pub(super) fn names_of(&self, nodes: &[NodeId]) -> Vec<String> {
-        let mut names: Vec<String> = nodes.iter().map(|node| self.settings.roster.name_of(node)).collect();
+        let state = self.parts.ledger.finalized();
+        let mut names: Vec<String> = nodes.iter().map(|node| self.name_of(node, &state)).collect();
         names.sort_unstable();
         names
     }
@@ -135,7 +136,8 @@ where
     }
 
     fn postponed(&self, decision: &Decision) -> Vec<Departing> {
-        let name = |node: &NodeId| self.settings.roster.name_of(node);
+        let state = self.parts.ledger.finalized();
+        let name = |node: &NodeId| self.name_of(node, &state);
         let postponed = decision.postponed.iter().map(|(transition, obstacle)| Departing {
             node: name(&transition.node()),
             why: match transition {

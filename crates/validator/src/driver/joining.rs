@@ -3,7 +3,7 @@
 //! Whoever gets a seat on the chain is let onto the network by everybody, and everything that is kept by place grows. A node
 //! that is a learner says itself that it is level, as soon as it is, and says so again before that is too old to count.
 
-use super::{Driver, GOSSIP_EVERY, Peer, answers::pending, nodes::risk_of};
+use super::{Driver, GOSSIP_EVERY, Peer, answers::pending};
 use crate::{
     chain::ledger_key,
     clock::{milliseconds, since},
@@ -33,7 +33,6 @@ where
             let sights = self.parts.sights.all().into_iter().skip(self.peers.len());
             self.peers.extend(sights.map(Peer::new));
             self.said.resize(n, None);
-            self.risk = risk_of(&self.settings.roster);
             self.recall();
         }
         let members = self.settings.roster.members();
@@ -72,7 +71,7 @@ where
     /// Tells what the newest block changed about those that want to validate.
     pub(super) fn tell_steps(&self, state: &State, now: SystemTime) {
         for (node, step) in state.steps() {
-            let (name, key) = (self.applicant_name(node, state), node.to_string());
+            let (name, key) = (self.name_of(node, state), node.to_string());
             info!(node = name, key, step = ?step, "a seat is asked for");
             let kind = match step {
                 Step::Asked => EventKind::JoinRequested { node: name, key },
@@ -85,8 +84,8 @@ where
         }
     }
 
-    /// What to call somebody who asked.
-    fn applicant_name(&self, node: &NodeId, state: &State) -> String {
+    /// What to call somebody who has a seat, or asks for one.
+    pub(super) fn name_of(&self, node: &NodeId, state: &State) -> String {
         let candidate = state.candidate(node);
         candidate.map_or_else(|| self.settings.roster.name_of(node), |candidate| candidate.request.name.clone())
     }

@@ -4,7 +4,7 @@
 //! stands for each pair: it is made when the opinion begins, repeated before it lapses, and taken back when the opinion ends.
 //! A verdict about this validator itself is answered by saying that it is there.
 
-use super::{Driver, GOSSIP_EVERY};
+use super::{Driver, GOSSIP_EVERY, nodes::risk_of};
 use crate::clock::{milliseconds, since};
 use api::{EventKind, Standing as StandingView};
 use commonware_cryptography::ed25519::PublicKey;
@@ -143,6 +143,7 @@ where
 
     /// Goes once more through what the chain remembers of each validator, for what that lets foresee.
     pub(super) fn recall(&mut self) {
+        self.risk = risk_of(&self.settings.roster);
         let state = self.parts.ledger.finalized();
         let mut past: Vec<(NodeId, Change)> = Vec::new();
         for member in self.settings.roster.members().iter() {
