@@ -76,7 +76,7 @@ pub(crate) enum Format {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Seven real validators survive a storm; takes about 80 s, ends with a verdict.
+    /// Seven real validators survive a storm; takes about 2 min, ends with a verdict.
     Demo(Demo),
     /// A network of validator processes on this machine.
     #[command(subcommand)]

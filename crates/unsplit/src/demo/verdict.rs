@@ -64,7 +64,7 @@ impl Act {
 
 /// The line above the first act.
 pub(crate) fn header() -> String {
-    format!("{:<50}{:<35}{}", "storm (about 80 s)", "expected", "measured")
+    format!("{:<50}{:<35}{}", "storm (about 2 min)", "expected", "measured")
 }
 
 impl Verdict {
