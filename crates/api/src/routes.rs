@@ -182,7 +182,7 @@ async fn snapshot(State(window): State<Arc<Window>>) -> Response {
 
 /// How far behind is it, and how fast does it catch up?
 #[utoipa::path(get, path = "/api/v1/sync", tag = "state", responses(
-    (status = 200, description = "As of the newest snapshot of the validator.", body = SyncView),
+    (status = 200, description = "As of the last change.", body = SyncView), Shown
 ))]
 async fn sync(State(window): State<Arc<Window>>) -> Response {
     Json(&window.snapshot().status.sync).into_response()

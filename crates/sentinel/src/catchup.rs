@@ -189,7 +189,7 @@ impl Catchup {
         let (Some((first, low)), Some((last, high))) = (self.samples.front(), self.samples.back()) else { return 0 };
         let blocks = u128::from(high.saturating_sub(*low));
         let over = u128::from(last.since(*first));
-        if over == 0 { 0 } else { u64::try_from(blocks * 1_000_000_000 / over).unwrap_or(u64::MAX) }
+        (blocks * 1_000_000_000).checked_div(over).map_or(0, |rate| u64::try_from(rate).unwrap_or(u64::MAX))
     }
 
     /// Milliseconds until nothing is missing, at this rate; nothing while nothing moves.

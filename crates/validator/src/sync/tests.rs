@@ -505,7 +505,7 @@ fn a_change_of_the_voters_needs_a_quorum_of_those_before_and_a_proof_of_those_af
         assert_eq!(trust().step(&by_others, &mut context), Finding::Wrong);
         let early = change(&context, "c", 8, 0..VOTERS).await;
         assert_eq!(trust().step(&early, &mut context), Finding::Wrong, "not decided yet");
-        let later = Change { proof: early.proof.clone(), ..right.clone() };
+        let later = Change { proof: early.proof, ..right.clone() };
         assert_eq!(trust().step(&later, &mut context), Finding::Wrong, "of another state");
         for at in (0..right.proof.len()).step_by(7) {
             let mut bad = right.clone();
