@@ -180,7 +180,7 @@ async fn snapshot(State(window): State<Arc<Window>>) -> Response {
     Json(&*window.snapshot()).into_response()
 }
 
-/// How far behind is it, and how fast does it catch up?
+/// How far behind it is, and how fast it catches up.
 #[utoipa::path(get, path = "/api/v1/sync", tag = "state", responses(
     (status = 200, description = "As of the last change.", body = SyncView), Shown
 ))]
