@@ -181,9 +181,9 @@ async fn snapshot(State(window): State<Arc<Window>>) -> Response {
     Json(&*window.snapshot()).into_response()
 }
 
-/// How far behind is it, and how fast does it catch up?
+/// How far behind it is, and how fast it catches up.
 #[utoipa::path(get, path = "/api/v1/sync", tag = "state", responses(
-    (status = 200, description = "As of the newest snapshot of the validator.", body = SyncView),
+    (status = 200, description = "As of the last change.", body = SyncView), Shown
 ))]
 async fn sync(State(window): State<Arc<Window>>) -> Response {
     Json(&window.snapshot().status.sync).into_response()

@@ -60,7 +60,7 @@ fn sentence(view: &SyncView) -> String {
         ),
         (Course::Snapshot, None) => format!("LOOKS FOR A STATE to fetch, {behind} blocks behind at {height}"),
         (Course::Blocks, _) => format!(
-            "CATCHES UP at {height} of {target}: {behind} blocks behind, {:.0} blocks/s{left}",
+            "CATCHES UP at {height} of {target}: {behind} blocks behind, {} blocks/s{left}",
             view.blocks_per_second
         ),
     }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn one_sentence_says_how_it_follows() {
         assert_eq!(sentence(&SyncView { height: 7, ..SyncView::default() }), "LIVE at 7");
-        let blocks = SyncView { blocks_per_second: 500.2, left_ms: Some(4_000), ..view(Course::Blocks) };
+        let blocks = SyncView { blocks_per_second: 500, left_ms: Some(4_000), ..view(Course::Blocks) };
         let expected = "CATCHES UP at 100 of 2100: 2000 blocks behind, 500 blocks/s, about 4 s left";
         assert_eq!(sentence(&blocks), expected);
         let snapshot =

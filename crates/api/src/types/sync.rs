@@ -30,7 +30,7 @@ pub struct SyncView {
     /// `target - height`.
     pub behind: u64,
     /// Blocks that took effect in a second, over the last ten.
-    pub blocks_per_second: f64,
+    pub blocks_per_second: u64,
     /// Milliseconds until nothing is missing, at this rate; absent while nothing moves, or nothing is missing.
     pub left_ms: Option<u64>,
     /// The lowest height whose block is kept; others were pruned, or never fetched.

@@ -423,10 +423,8 @@ mod tests {
     }
 
     /// Fetches all pieces, each checked by its hash, and gives the entries in order, and how many pieces there were.
-    type Leaves = Vec<(Vec<u8>, Vec<u8>)>;
-
-    fn fetch(tree: &Tree) -> (Leaves, usize) {
-        let (mut entries, mut pieces) = (Vec::new(), 0);
+    fn fetch(tree: &Tree) -> (Model, usize) {
+        let (mut entries, mut pieces) = (Model::new(), 0);
         let mut ahead = vec![(Path::root(), tree.root())];
         while let Some((path, hash)) = ahead.pop() {
             let bytes = tree.piece(&path).expect("a path that a piece gave");
@@ -436,19 +434,18 @@ mod tests {
             pieces += 1;
             for item in piece.items(&path) {
                 match item {
-                    Item::Entry { key, value } => entries.push((key.to_vec(), value.to_vec())),
+                    Item::Entry { key, value } => drop(entries.insert(key.to_vec(), value.to_vec())),
                     Item::Rest { path, hash } => ahead.push((path, hash)),
                 }
             }
         }
-        entries.sort_unstable();
         (entries, pieces)
     }
 
     fn check(model: &Model) -> usize {
         let tree = tree_of(model);
         let (entries, pieces) = fetch(&tree);
-        assert!(entries.into_iter().eq(model.clone()));
+        assert_eq!(entries, *model);
         pieces
     }
 

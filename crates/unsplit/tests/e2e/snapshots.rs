@@ -35,8 +35,10 @@ fn a_validator_without_its_store_takes_over_the_state_and_votes_again() {
     });
     assert!(sync["blocks_from"].as_u64() > Some(20), "it came by a state, not block by block: {sync}");
     assert!(other.ask("sync").is_some_and(|sync| sync["blocks_from"].as_u64() > Some(20)), "n0 has pruned");
-    let events = world.unsplit(&format!("--api {} events --kinds sync_changed,snapshot_taken", node.api)).ok();
-    assert!(events.contains("fetches the state") && events.contains("took over the state at"), "{events}");
+    until(BACK, "it tells of it", || {
+        let events = world.unsplit(&format!("--api {} events --kinds sync_changed,snapshot_taken", node.api)).ok();
+        (events.contains("fetches the state") && events.contains("took over the state at")).then_some(())
+    });
     let said = world.unsplit(&format!("--api {} sync", node.api)).ok();
     assert!(said.contains("LIVE at") && said.contains("keeps blocks from"), "{said}");
     // Both have the same blocks from there on.

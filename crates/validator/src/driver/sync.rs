@@ -173,7 +173,7 @@ where
             height,
             target: catchup.target().max(height),
             behind,
-            blocks_per_second: catchup.rate_milli() as f64 / 1_000.0,
+            blocks_per_second: catchup.rate_milli() / 1_000,
             left_ms: catchup.left_ms().filter(|_| behind > 0),
             blocks_from: self.parts.store.blocks_from(),
             offers: self.parts.shelf.newest().map(|height| height.0),

@@ -19,6 +19,8 @@ const PORT: u16 = 29_400;
 /// As large as tasks may be: sixteen fit into a block.
 const PAYLOAD: usize = 60 << 10;
 const TASKS_PER_BLOCK: u64 = 16;
+/// Whose tasks they are.
+const SUBMITTER: u64 = 77;
 
 fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -37,13 +39,14 @@ fn large_genesis(accounts: u64) -> Genesis {
         let key = sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), number.to_be_bytes()));
         GenesisBalance { account: ledger::PublicKey(key.into()), amount: Amount(1) }
     };
+    let submitter = GenesisBalance { account: secret(SUBMITTER).public(), amount: Amount(1) };
     Genesis {
         version: ledger::genesis::VERSION,
         chain_id: chain(),
         byzantine_budget: 1,
         timestamp_ms: 1,
         validators: (0..VOTERS).map(validator).collect(),
-        balances: (0..accounts).map(account).collect(),
+        balances: (0..accounts).map(account).chain([submitter]).collect(),
         tasks: TaskLimits { open_per_account_max: 1_000_000, payload_bytes_max: 16 << 30, ..TaskLimits::default() },
         epochs: EpochLimits { length: 1 << 20, ..EpochLimits::default() },
         certified: ledger::Certified::default(),
@@ -72,7 +75,7 @@ fn large(genesis: &Genesis, megabytes: u64) -> (State, Block, Block) {
             };
             let height = state.height().after(1_000);
             nonce += 1;
-            Transaction::sign(&secret(77), chain(), Nonce(nonce - 1), height, Kind::SubmitTask(submission))
+            Transaction::sign(&secret(SUBMITTER), chain(), Nonce(nonce - 1), height, Kind::SubmitTask(submission))
         });
         let transactions = if is_full { Vec::new() } else { transactions.collect() };
         ledger::Block::on(state, secret(1).public(), state.timestamp().after(1), transactions)
