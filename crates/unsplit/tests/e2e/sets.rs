@@ -90,7 +90,8 @@ fn a_fifth_joins_votes_and_then_one_of_the_first_leaves() {
     until(SOON, "the request is on the chain", || {
         n0.ask("validators").filter(|view| view["candidates"][0]["name"] == "n4")
     });
-    let twice = world.unsplit(&format!("nodes join -c {folder}/node.toml {here}"));
+    // The very same request would be the same transaction, which is on the chain already.
+    let twice = world.unsplit(&format!("nodes join -c {folder}/node.toml --region elsewhere {here}"));
     assert!(twice.err.contains("is taken"), "{twice:?}");
     let nobody = world.unsplit(&format!("nodes approve n9 {here}"));
     assert!(nobody.err.contains("nobody called n9 asks for a seat"), "{nobody:?}");

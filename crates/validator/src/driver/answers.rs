@@ -188,9 +188,8 @@ where
     }
 
     fn keys(&self, names: &[String]) -> Result<BTreeSet<PublicKey>, Refusal> {
-        let key = |name: &String| {
-            self.settings.roster.named(name).map(|member| member.key.clone()).ok_or_else(|| unknown(name))
-        };
+        let key =
+            |name: &String| self.settings.roster.named(name).map(|member| member.key).ok_or_else(|| unknown(name));
         names.iter().map(key).collect()
     }
 
