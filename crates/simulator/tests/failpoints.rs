@@ -130,12 +130,12 @@ fn a_crash_at_any_operation_of_a_start_loses_nothing_and_contradicts_nothing() {
     );
 }
 
-/// With this seed a checkpoint is written every 21 blocks.
+/// One is written every other block.
 #[test]
 fn a_crash_at_any_operation_around_a_checkpoint_loses_nothing_and_contradicts_nothing() {
-    let fault = "[[fault]]\nat = \"4500ms\"\nkind = \"crash_at\"\n";
+    let fault = "[store]\ncheckpoint_interval = 2\n[[fault]]\nat = \"2s\"\nkind = \"crash_at\"\n";
     check(
-        Failpoints { seed: 66, duration: 6, fault, numbers: 60, ..RUNNING },
+        Failpoints { fault, numbers: 80, ..RUNNING },
         &["open of n1-0-checkpoints", "write of n1-0-checkpoints", "sync of n1-0-checkpoints"],
     );
 }

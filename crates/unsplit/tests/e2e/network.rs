@@ -145,9 +145,13 @@ impl Node {
         })
     }
 
-    /// The whole block at a height.
+    /// The whole block at a height, without what was true of it when it was asked for only.
     pub(crate) fn block(&self, height: u64) -> Value {
-        until(SOON, &format!("block {height}"), || self.ask(&format!("blocks/{height}")))
+        let mut block = until(SOON, &format!("block {height}"), || self.ask(&format!("blocks/{height}")));
+        for fleeting in ["age_ms", "stale"] {
+            block.as_object_mut().expect("a block").remove(fleeting);
+        }
+        block
     }
 
     /// Hands in a body to `POST /api/v1/tasks`.

@@ -151,7 +151,10 @@ pub(super) fn tracker(mut oracle: lookup::Oracle<PublicKey>, roster: &Roster) ->
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if present.len() > room {
-                warn!(peers = present.len(), room, "more peers than there is room for: start this validator again");
+                warn!(
+                    peers = present.len(),
+                    room, "more peers than there is room for: those that are gone are left out first, then the newest"
+                );
                 present.truncate(room);
             }
             let found: Vec<_> = present.iter().filter_map(|(key, address)| resolved(key, address)).collect();

@@ -100,7 +100,9 @@ fn quota() -> Quota {
 /// What became of an archive of twelve blocks without these, when its peers are of these kinds.
 struct Outcome {
     missing: Vec<u64>,
-    health: Health,
+    status: StoreStatus,
+    /// Which of those that are missing nobody has.
+    out_of_reach: Vec<u64>,
     asked: Vec<u64>,
     /// How many peers were cut off.
     blocked: usize,
@@ -181,7 +183,8 @@ fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Dura
         let asked = peers.iter().map(|peer| peer.asked.load(Ordering::Relaxed)).collect();
         Outcome {
             missing: archive.missing().downward(),
-            health,
+            status: health.status(),
+            out_of_reach: (1..=12).filter(|height| health.is_out_of_reach(*height)).collect(),
             asked,
             blocked,
             events: events.since(0).into_iter().map(|event| event.kind).collect(),
@@ -193,7 +196,7 @@ fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Dura
 fn missing_blocks_come_back_from_a_peer_that_holds_them_the_one_above_telling_which() {
     let outcome = check(&[3, 5, 6, 7], &[false, false], true, Duration::from_secs(10));
     assert_eq!((outcome.missing.len(), outcome.blocked), (0, 0));
-    assert_eq!(outcome.health.status().repaired, 4);
+    assert_eq!(outcome.status.repaired, 4);
     assert!(outcome.asked.iter().sum::<u64>() >= 4);
     assert!(outcome.events.iter().any(|event| matches!(event, EventKind::StoreRepaired { to: 7, .. })));
 }
@@ -210,8 +213,8 @@ fn a_peer_that_answers_wrongly_is_cut_off_and_others_are_asked() {
 fn what_nobody_holds_stays_missing_and_is_told() {
     let outcome = check(&[5], &[false, false], false, Duration::from_secs(60));
     assert_eq!(outcome.missing, [5]);
-    assert_eq!(outcome.health.status().out_of_reach, Some(5));
-    assert!(outcome.health.is_out_of_reach(5) && !outcome.health.is_out_of_reach(6));
+    assert_eq!(outcome.status.out_of_reach, Some(5));
+    assert_eq!(outcome.out_of_reach, [5]);
     assert!(outcome.events.contains(&EventKind::StoreOutOfReach { height: 5 }));
     // With pauses that grow it is not asked for all the time.
     assert!(outcome.asked.iter().sum::<u64>() < 300, "{:?}", outcome.asked);
