@@ -16,7 +16,7 @@ const BACK: Duration = Duration::from_secs(90);
 fn a_validator_without_its_store_takes_over_the_state_and_votes_again() {
     let world = World::shared("snapshots");
     let keeping = "--set store.checkpoint_interval=20 --set store.blocks_kept=40 --set store.snapshot_after=60 \
-        --set consensus.leader_timeout=240ms";
+        --set consensus.block_time=50ms --set consensus.build_timeout=50ms --set consensus.leader_timeout=240ms";
     let devnet = Devnet::up_with(&world, 4, keeping);
     let other = devnet.row("n0").node();
     // More than the engine's caches hold, which others are served from too.
