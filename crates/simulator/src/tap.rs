@@ -7,9 +7,8 @@ use commonware_p2p::{CheckedSender, LimitedSender, Recipients};
 use commonware_runtime::IoBufs;
 use commonware_utils::sync::Mutex;
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use validator::validator::SNAPSHOTS;
 
-/// The channel of snapshots.
-const SNAPSHOTS: u64 = 9;
 /// What is shorter is a question, or says that there is nothing.
 const ANSWER_BYTES_MIN: usize = 128;
 

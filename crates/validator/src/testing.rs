@@ -1,9 +1,14 @@
-//! A small ledger to test on: one validator, nine funded accounts.
+//! A small ledger to test on: one validator, nine funded accounts. And a simulated network for what peers ask each other.
 
+use commonware_cryptography::ed25519::PublicKey;
+use commonware_p2p::simulated::{self, Oracle};
+use commonware_runtime::{Supervisor as _, deterministic::Context};
+use commonware_utils::{NZUsize, Probability};
 use ledger::{
     Amount, Block, Certified, ChainId, Claim, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Policy,
     SecretKey, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction,
 };
+use std::time::Duration;
 
 /// The seed of the validator's key.
 pub(crate) const VALIDATOR: u8 = 100;
@@ -43,6 +48,28 @@ pub(crate) fn genesis() -> Genesis {
         epochs: ledger::EpochLimits::default(),
         certified: Certified::default(),
     }
+}
+
+/// A network of these peers, each of which is linked to all others and cut off when it is blocked.
+pub(crate) async fn network(context: &Context, keys: &[PublicKey], max_size: u32) -> Oracle<PublicKey, Context> {
+    let config = simulated::Config {
+        max_size,
+        max_peers_per_set: NZUsize!(16),
+        disconnect_on_block: true,
+        tracked_peer_sets: NZUsize!(1),
+    };
+    let (network, oracle) =
+        simulated::Network::new_with_peers(context.child("network"), config, keys.iter().cloned()).await;
+    network.start();
+    let link = || simulated::Link {
+        latency: Duration::from_millis(5),
+        jitter: Duration::ZERO,
+        success_rate: Probability::new(1, 1).expect("certain"),
+    };
+    for (from, to) in keys.iter().flat_map(|from| keys.iter().map(move |to| (from, to))).filter(|(a, b)| a != b) {
+        oracle.add_link(from.clone(), to.clone(), link()).await.expect("two peers");
+    }
+    oracle
 }
 
 /// Moves on by a block with these transactions, so many milliseconds later.

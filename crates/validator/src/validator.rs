@@ -75,11 +75,14 @@ pub const CHANNELS: [Channel; 10] = [
     Channel { id: 6, per_second: 256, burst: 64 },
     Channel { id: 7, per_second: 128, burst: 32 },
     Channel { id: ORDERS, per_second: 4, burst: 4 },
-    Channel { id: 9, per_second: 64, burst: 16 },
+    Channel { id: SNAPSHOTS, per_second: 64, burst: 16 },
 ];
 
 /// The channel between supervisors and validators. Supervisors have no other.
 pub const ORDERS: u64 = 8;
+
+/// The channel on which states are asked for and given.
+pub const SNAPSHOTS: u64 = 9;
 
 /// A channel and how much each peer may say on it. The engine allocates for the burst, so it is small and explicit.
 #[derive(Clone, Copy, Debug)]

@@ -31,8 +31,7 @@ impl Storm {
         self.holder.lock().await.partition(&[vec![unheard], vec![deaf]], true, TTL).await?;
         let cut = Instant::now();
         let words = format!("n{deaf} does not hear n{unheard}");
-        self.until(|| async { self.all_say(&words).await }).await;
-        let named = self.all_say(&words).await.then(|| cut.elapsed());
+        let named = self.until(async || self.all_say(&words).await).await.then(|| cut.elapsed());
         let blocks = self.load.book().window(since, Instant::now()).blocks;
         let measured = json!({"named_by_all_ms": millis_or_null(named), "blocks": blocks});
         let ok = blocks > 0 && named.is_some_and(|took| took <= NAMED_MAX);

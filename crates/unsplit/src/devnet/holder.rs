@@ -235,8 +235,7 @@ impl Holder {
     /// Starts one more node, which asks for a seat: for that of `replaces`, who gives it, or for one of its own, of which all
     /// that run and vote approve.
     pub(crate) async fn add(&mut self, replaces: Option<usize>, sets: &[String]) -> Result<String, Failure> {
-        let up: Vec<Client> = self.fleet.nodes.iter().filter(|node| node.is_up()).map(|it| it.client.clone()).collect();
-        let Some(any) = up.first() else {
+        let Some(any) = self.fleet.nodes.iter().find(|node| node.is_up()).map(|node| node.client.clone()) else {
             return Err(Failure::refused("no validator runs", self.restart_command(&self.everyone())));
         };
         let old = replaces.map(|node| self.fleet.nodes[node].name().to_owned());
@@ -247,7 +246,7 @@ impl Holder {
         self.fleet.nodes.last_mut().expect("just added").start()?;
         self.save();
         let asked = Asked { address: None, region: "local", capacity: 1, replaces: old.as_deref() };
-        nodes::request_seat(any, &config, &asked, Some(SEAT_TIMEOUT)).await?;
+        nodes::request_seat(&any, &config, &asked, Some(SEAT_TIMEOUT)).await?;
         match replaces {
             Some(old) => approve(&self.fleet.nodes[old].client, &name).await?,
             None => {

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use crate::{
     network::Devnet,
-    world::{World, kill, until},
+    world::{World, until},
 };
 
 /// Blocks come sixteen a second while nothing is asked for.
@@ -22,9 +22,7 @@ fn a_validator_without_its_store_takes_over_the_state_and_votes_again() {
     // More than the engine's caches hold, which others are served from too.
     until(GROWN, "there are many blocks", || other.height().filter(|height| *height >= 300));
 
-    let row = devnet.row("n1");
-    kill(row.pid.expect("it runs"), rustix::process::Signal::TERM);
-    devnet.wait_for_all("it has ended in good order", |row| row.name != "n1" || row.is_dead());
+    let row = devnet.stop("n1");
     fs::remove_dir_all(row.data_dir.join("storage")).expect("its store");
     devnet.run("restart n1").ok();
 
@@ -49,8 +47,7 @@ fn a_validator_without_its_store_takes_over_the_state_and_votes_again() {
         assert_eq!(node.block(at), other.block(at), "block {at}");
     }
 
-    kill(devnet.row("n1").pid.expect("it runs"), rustix::process::Signal::TERM);
-    devnet.wait_for_all("it has ended in good order", |row| row.name != "n1" || row.is_dead());
+    devnet.stop("n1");
     let verified = world.unsplit(&format!("verify store {}", row.data_dir.display()));
     assert_eq!(verified.code, Some(0), "{verified:?}");
     devnet.run("restart n1").ok();

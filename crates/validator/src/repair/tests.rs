@@ -7,13 +7,10 @@ use commonware_cryptography::{
     certificate::ConstantProvider,
     ed25519::{PrivateKey, PublicKey},
 };
-use commonware_p2p::simulated::{self, Oracle};
 use commonware_resolver::{Consumer, Delivery, p2p};
 use commonware_runtime::{Quota, Runner as _, Supervisor as _, deterministic};
-use commonware_utils::{NZDuration, NZU32, NZUsize, Probability, channel::oneshot, ordered::Set};
+use commonware_utils::{NZDuration, NZU32, NZUsize, channel::oneshot, ordered::Set};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-type Context = deterministic::Context;
 
 /// What a peer does when it is asked.
 #[derive(Clone)]
@@ -72,27 +69,6 @@ fn chain(count: u64) -> Vec<Block> {
     (0..count).map(next).collect()
 }
 
-async fn network(context: &Context, keys: &[PublicKey]) -> Oracle<PublicKey, Context> {
-    let config = simulated::Config {
-        max_size: 1 << 20,
-        max_peers_per_set: NZUsize!(8),
-        disconnect_on_block: true,
-        tracked_peer_sets: NZUsize!(1),
-    };
-    let (network, oracle) =
-        simulated::Network::new_with_peers(context.child("network"), config, keys.iter().cloned()).await;
-    network.start();
-    let link = || simulated::Link {
-        latency: Duration::from_millis(5),
-        jitter: Duration::ZERO,
-        success_rate: Probability::new(1, 1).expect("certain"),
-    };
-    for (from, to) in keys.iter().flat_map(|from| keys.iter().map(move |to| (from, to))).filter(|(a, b)| a != b) {
-        oracle.add_link(from.clone(), to.clone(), link()).await.expect("two peers");
-    }
-    oracle
-}
-
 fn quota() -> Quota {
     Quota::per_second(NZU32!(256)).allow_burst(NZU32!(64))
 }
@@ -113,7 +89,7 @@ fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Dura
     deterministic::Runner::seeded(3).start(move |context| async move {
         let keys: Vec<PublicKey> =
             (0..=lies.len() as u64).map(|seed| PrivateKey::from_seed(seed).public_key()).collect();
-        let oracle = network(&context, &keys).await;
+        let oracle = testing::network(&context, &keys, 1 << 20).await;
         let blocks = chain(12);
         let held: BTreeMap<Digest, Block> = blocks.iter().map(|block| (block.digest(), block.clone())).collect();
         // A peer answers for as long as its mailbox is held.

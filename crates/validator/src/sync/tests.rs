@@ -16,6 +16,7 @@ use crate::{
     progress::Progress,
     scheme::Scheme,
     store::Checkpoints,
+    testing,
     validator::page_cache,
 };
 use bytes::Bytes;
@@ -28,7 +29,6 @@ use commonware_cryptography::{
     Digestible as _, Signer as _,
     ed25519::{PrivateKey, PublicKey},
 };
-use commonware_p2p::simulated::{self, Oracle};
 use commonware_parallel::Sequential;
 use commonware_resolver::{Consumer, Delivery, p2p};
 use commonware_runtime::{
@@ -36,7 +36,7 @@ use commonware_runtime::{
     deterministic,
 };
 use commonware_utils::{
-    NZDuration, NZU32, NZUsize, Probability,
+    NZDuration, NZU32, NZUsize,
     channel::{mpsc, oneshot},
     iter::NonEmpty,
     non_empty,
@@ -236,27 +236,6 @@ impl Consumer for Mute {
     }
 }
 
-async fn network(context: &Context, keys: &[PublicKey]) -> Oracle<PublicKey, Context> {
-    let config = simulated::Config {
-        max_size: u32::try_from(message_bytes_max(8)).expect("small") + 64,
-        max_peers_per_set: NZUsize!(16),
-        disconnect_on_block: true,
-        tracked_peer_sets: NZUsize!(1),
-    };
-    let (network, oracle) =
-        simulated::Network::new_with_peers(context.child("network"), config, keys.iter().cloned()).await;
-    network.start();
-    let link = || simulated::Link {
-        latency: Duration::from_millis(5),
-        jitter: Duration::ZERO,
-        success_rate: Probability::new(1, 1).expect("certain"),
-    };
-    for (from, to) in keys.iter().flat_map(|from| keys.iter().map(move |to| (from, to))).filter(|(a, b)| a != b) {
-        oracle.add_link(from.clone(), to.clone(), link()).await.expect("two peers");
-    }
-    oracle
-}
-
 fn quota() -> Quota {
     // Few enough that one peer is not asked for everything.
     Quota::per_second(NZU32!(8)).allow_burst(NZU32!(2))
@@ -310,7 +289,7 @@ async fn place<E: Machine>(context: &E) -> Place<E> {
 /// Lets peers of these kinds answer, and gives what became of the order.
 async fn join(context: &Context, peers: Vec<(Shelf, Does)>) -> Outcome {
     let keys: Vec<PublicKey> = (0..=peers.len() as u64).map(|seed| private(50 + seed).public_key()).collect();
-    let oracle = network(context, &keys).await;
+    let oracle = testing::network(context, &keys, u32::try_from(message_bytes_max(8)).expect("small") + 64).await;
     let (mut counts, mut mailboxes) = (Vec::new(), Vec::new());
     for (index, (shelf, does)) in peers.into_iter().enumerate() {
         let asked = Arc::new(AtomicU64::new(0));
