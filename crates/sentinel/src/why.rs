@@ -31,7 +31,8 @@ pub const STARTING_MS: u64 = 10_000;
 /// Whether blocks become final.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Finality {
-    /// Nothing was finalized since this validator started, and it is too early to say more.
+    /// It is too early to say more: nothing was finalized since this validator started, or it has yet to hear those that
+    /// made the blocks.
     Starting,
     /// Yes.
     Live,
@@ -139,6 +140,12 @@ impl Scene {
         self.nodes[node].voting != Some(false)
     }
 
+    /// Whether none of those that are missing was ever heard, so soon after the start.
+    fn has_yet_to_hear(&self, missing: &[usize]) -> bool {
+        let is_young = self.now_ms.saturating_sub(self.started_ms) <= STARTING_MS;
+        is_young && !missing.is_empty() && missing.iter().all(|node| self.nodes[*node].missing_since_ms.is_none())
+    }
+
     /// How long nothing has become final, and whether that is too long.
     fn silence(&self) -> (u64, bool) {
         let silent_ms = self.now_ms.saturating_sub(self.finalized_ms.unwrap_or(self.started_ms));
@@ -188,8 +195,9 @@ fn finality(scene: &Scene, why: &Why, assumed: &Reach) -> Finality {
     let (_, stalled) = scene.silence();
     // Blocks that were on their way still become final for a moment; the missing quorum is the news.
     let impossible = collectors(assumed, why).is_empty();
+    let is_early = scene.finalized_ms.is_none() || impossible && scene.has_yet_to_hear(&why.missing);
     match why.slack() {
-        _ if scene.finalized_ms.is_none() && !stalled => Finality::Starting,
+        _ if is_early && !stalled => Finality::Starting,
         _ if impossible || stalled => Finality::Halted,
         slack if slack < 0 || (slack == 0 && faults(scene.nodes.len()) > 0) => Finality::Degraded,
         _ => Finality::Live,

@@ -234,6 +234,23 @@ fn a_young_validator_is_starting_until_it_should_have_seen_a_block() {
 }
 
 #[test]
+fn a_young_validator_that_has_blocks_and_has_yet_to_hear_their_makers_calls_no_halt() {
+    let mut scene = whole();
+    (1..7).for_each(|node| (0..7).for_each(|about| scene.reach.say(node, about, Word::Unknown)));
+    (3..7).for_each(|node| {
+        scene.nodes[node] = Node::default();
+        scene.reach.say(0, node, Word::Unknown);
+    });
+    let at =
+        |scene: &Scene, now_ms| explain(&Scene { now_ms, finalized_ms: Some(now_ms - 100), ..scene.clone() }).finality;
+    assert_eq!(at(&scene, STARTING_MS), Finality::Starting);
+    assert_eq!(at(&scene, STARTING_MS + 1), Finality::Halted);
+    // One that it heard and hears no more is news.
+    scene.nodes[3].missing_since_ms = Some(1_000);
+    assert_eq!(at(&scene, STARTING_MS), Finality::Halted);
+}
+
+#[test]
 fn who_is_heard_and_has_said_nothing_yet_counts_as_if_it_heard_everybody() {
     let mut scene = whole();
     (1..7).for_each(|node| {
