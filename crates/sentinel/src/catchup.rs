@@ -5,6 +5,12 @@
 //!
 //! The state itself is fetched, rather than the blocks that lead to it, when there are very many of them or when they do not
 //! come: then nobody has them any more.
+//!
+//! - `ranges`: which blocks are asked for next
+
+mod ranges;
+
+pub use ranges::{RANGE_MAX, Range, Ranges, Reach};
 
 use crate::time::Moment;
 use std::collections::VecDeque;

@@ -35,9 +35,21 @@ pub(crate) struct Book {
     damaged: BTreeSet<(String, u64, u64)>,
     /// The same of what came back, and how much.
     repaired: BTreeMap<(String, u64, u64), u64>,
+    /// Who cut off whom.
+    cuts: BTreeSet<(String, String)>,
 }
 
 impl Book {
+    /// `who` cut off `whom`.
+    pub(crate) fn cut_off(&mut self, who: &str, whom: &str) {
+        self.cuts.insert((who.into(), whom.into()));
+    }
+
+    /// Who ever cut off whom.
+    pub(crate) const fn cuts(&self) -> &BTreeSet<(String, String)> {
+        &self.cuts
+    }
+
     /// Notes a violation.
     pub(crate) fn accuse(&mut self, checker: Checker, at_ms: u64, what: String) {
         let violation = Violation { checker, what, at_ms };

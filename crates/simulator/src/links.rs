@@ -1,9 +1,9 @@
 //! Who reaches whom?
 //!
-//! Faults of the network are kept as they were asked for; what each link is like follows from those in force. A link is
-//! one direction between two nodes.
+//! Faults of the network, and of disks that go on, are kept as they were asked for; what each link and each disk is like
+//! follows from those in force. A link is one direction between two nodes.
 
-use crate::{Fault, Links};
+use crate::{Fault, Links, machine::Disk};
 use std::{collections::BTreeMap, time::Duration};
 
 /// A link that works.
@@ -62,7 +62,9 @@ impl Topology {
                 | Fault::Loss { .. }
                 | Fault::Delay { .. }
                 | Fault::Narrow { .. }
-                | Fault::Twice { .. } => {}
+                | Fault::Twice { .. }
+                | Fault::SlowReads { .. }
+                | Fault::LyingDisk { .. } => {}
                 Fault::Crash { .. }
                 | Fault::FailAt { .. }
                 | Fault::Stall { .. }
@@ -80,9 +82,11 @@ impl Topology {
                 | Fault::FalseAccuser { .. }
                 | Fault::Leave { .. }
                 | Fault::Wipe { .. }
-                | Fault::BadSnapshots { .. }
+                | Fault::BadAnswers { .. }
+                | Fault::NoAnswers { .. }
                 | Fault::Join { .. }
-                | Fault::PowerLoss => unreachable!("only faults of the network are kept here"),
+                | Fault::Spike { .. }
+                | Fault::PowerLoss => unreachable!("only what machines and links are like is kept here"),
             }
         }
         Some(link)
@@ -100,6 +104,15 @@ impl Topology {
     /// Whether messages of a node come twice.
     pub(crate) fn is_twice(&self, node: usize) -> bool {
         self.faults.values().any(|fault| matches!(fault, Fault::Twice { nodes, .. } if nodes.contains(&node)))
+    }
+
+    /// What the disk of a node is like.
+    pub(crate) fn disk(&self, node: usize) -> Disk {
+        self.faults.values().fold(Disk::default(), |disk, fault| match fault {
+            Fault::SlowReads { nodes, delay, .. } if nodes.contains(&node) => Disk { read_delay: *delay, ..disk },
+            Fault::LyingDisk { nodes, .. } if nodes.contains(&node) => Disk { lies: true, ..disk },
+            _ => disk,
+        })
     }
 
     /// Whether nothing is lost or late beyond what the scenario's links do by themselves.

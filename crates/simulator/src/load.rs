@@ -50,6 +50,8 @@ pub(crate) struct Load {
     pub(crate) finished: BTreeMap<(usize, String), (TaskView, String)>,
     /// Nothing new is signed any more.
     pub(crate) closing: bool,
+    /// How many times as much clients want, by the fault that has them do it.
+    pub(crate) spikes: BTreeMap<usize, u32>,
     clients: Vec<Client>,
 }
 
@@ -141,7 +143,8 @@ pub(crate) async fn client(
         desk.settle().await;
         desk.follow().await;
         desk.sign().await;
-        desk.context.sleep(pause).await;
+        let times = desk.load.lock().spikes.values().copied().max().unwrap_or(1);
+        desk.context.sleep(pause / times).await;
     }
 }
 

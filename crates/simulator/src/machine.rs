@@ -14,7 +14,7 @@ use commonware_runtime::{
     telemetry::metrics::{Metric, Registered},
 };
 use commonware_utils::sync::Mutex;
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use governor::clock::{Clock as GovernorClock, ReasonablyRealtime};
 use rand_core::{TryCryptoRng, TryRng};
 use std::{
@@ -103,6 +103,15 @@ pub struct Fuse {
     pub lasts: Duration,
 }
 
+/// What is wrong with a disk that does not fail.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Disk {
+    /// It says that it has synced, and has not.
+    pub(crate) lies: bool,
+    /// So long each read takes.
+    pub(crate) read_delay: Duration,
+}
+
 /// A fuse that blew, and at what.
 #[derive(Clone, Debug)]
 pub(crate) struct Blown {
@@ -132,6 +141,7 @@ struct State {
     read_only: bool,
     /// Every other message goes out twice, of so many.
     twice: Option<u64>,
+    disk: Disk,
     tasks: u64,
     /// Tasks that would go on if the process were not stopped.
     held: BTreeMap<u64, Waker>,
@@ -213,6 +223,15 @@ impl Machine {
         let Some(counted) = &mut state.twice else { return false };
         *counted += 1;
         *counted % 2 == 0
+    }
+
+    /// The disk is like this from now on.
+    pub(crate) fn set_disk(&self, disk: Disk) {
+        self.state.lock().disk = disk;
+    }
+
+    fn disk(&self) -> Disk {
+        self.state.lock().disk
     }
 
     /// Waits until the process is gone.
@@ -452,7 +471,9 @@ impl Storage for Hosted {
         let opening = self.inner.open_versioned(partition, name, versions);
         let (inner, length, version) =
             self.machine.perform("open", partition, opening, || Err(failed(partition))).await?;
-        let blob = HostedBlob { inner, machine: self.machine.clone(), partition: partition.into() };
+        let clock = self.inner.child("disk");
+        let blob =
+            HostedBlob { inner, clock: Arc::new(clock), machine: self.machine.clone(), partition: partition.into() };
         Ok((blob, length, version))
     }
 
@@ -474,6 +495,7 @@ fn failed(partition: &str) -> Error {
 /// A file on a machine's disk.
 pub(crate) struct HostedBlob<B> {
     inner: B,
+    clock: Arc<Context>,
     machine: Machine,
     partition: Arc<str>,
 }
@@ -481,6 +503,19 @@ pub(crate) struct HostedBlob<B> {
 impl<B> fmt::Debug for HostedBlob<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HostedBlob").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
+impl<B> HostedBlob<B> {
+    /// As long as a read takes.
+    fn turns(&self) -> impl Future<Output = ()> + Send + 'static + use<B> {
+        let delay = self.machine.disk().read_delay;
+        let sleep = (!delay.is_zero()).then(|| self.clock.sleep(delay));
+        async move {
+            if let Some(sleep) = sleep {
+                sleep.await;
+            }
+        }
     }
 }
 
@@ -492,10 +527,12 @@ impl<B: Blob> Blob for HostedBlob<B> {
         bufs: impl Into<IoBufsMut> + Send,
         options: ReadOptions,
     ) -> Result<IoBufsMut, Error> {
+        self.turns().await;
         self.inner.read_at_buf(offset, len, bufs, options).await
     }
 
     async fn read_at(&self, offset: u64, len: usize, options: ReadOptions) -> Result<IoBufsMut, Error> {
+        self.turns().await;
         self.inner.read_at(offset, len, options).await
     }
 
@@ -504,14 +541,17 @@ impl<B: Blob> Blob for HostedBlob<B> {
         ranges: &[(u64, usize)],
         options: ReadOptions,
     ) -> impl futures::Stream<Item = Result<(usize, IoBufsMut), Error>> + Send {
-        self.inner.read_many(ranges, options)
+        let turns = futures::stream::once(self.turns()).filter_map(|()| std::future::ready(None));
+        turns.chain(self.inner.read_many(ranges, options))
     }
 
     async fn start_read_many(&self, ranges: &[(u64, usize)], options: ReadOptions) -> Handle<Vec<IoBufsMut>> {
+        self.turns().await;
         self.inner.start_read_many(ranges, options).await
     }
 
     async fn write_at(&self, offset: u64, bufs: impl Into<IoBufs> + Send, options: WriteOptions) -> Result<(), Error> {
+        let options = if self.machine.disk().lies { options.without(WriteOptions::SYNC) } else { options };
         let writing = self.inner.write_at(offset, bufs, options);
         self.machine.perform("write", &self.partition, writing, || Err(failed(&self.partition))).await
     }
@@ -521,10 +561,16 @@ impl<B: Blob> Blob for HostedBlob<B> {
     }
 
     async fn sync(&self) -> Result<(), Error> {
+        if self.machine.disk().lies {
+            return Ok(());
+        }
         self.machine.perform("sync", &self.partition, self.inner.sync(), || Err(failed(&self.partition))).await
     }
 
     async fn start_sync(&self) -> Handle<()> {
+        if self.machine.disk().lies {
+            return Handle::ready(Ok(()));
+        }
         let failure = || Handle::ready(Err(failed(&self.partition)));
         self.machine.perform("sync", &self.partition, self.inner.start_sync(), failure).await
     }

@@ -138,7 +138,11 @@ fn add(steps: &mut Vec<Step>, at: Duration, fault: Fault) {
         | Fault::Delay { lasts, .. }
         | Fault::Narrow { lasts, .. }
         | Fault::Twice { lasts, .. }
-        | Fault::BadSnapshots { lasts, .. }
+        | Fault::SlowReads { lasts, .. }
+        | Fault::LyingDisk { lasts, .. }
+        | Fault::Spike { lasts, .. }
+        | Fault::BadAnswers { lasts, .. }
+        | Fault::NoAnswers { lasts, .. }
         | Fault::SlowWorker { lasts, .. }
         | Fault::StuckWorker { lasts, .. } => {
             push(at, Action::Begin(id, fault));
@@ -212,6 +216,13 @@ impl Storm<'_> {
                 Fault::Narrow { nodes: self.some(), bandwidth, lasts: Some(lasts) }
             }
             Kind::Twice => Fault::Twice { nodes: self.some(), lasts: Some(lasts) },
+            Kind::Spike => Fault::Spike { times: self.rng.random_range(2..20), lasts: Some(lasts) },
+            Kind::SlowReads => {
+                let delay = self.time(Duration::from_millis(10), Duration::from_millis(300));
+                Fault::SlowReads { nodes: vec![self.one()], delay, lasts: Some(lasts) }
+            }
+            // What it says that it signed it may forget: one of those that may do anything.
+            Kind::LyingDisk => Fault::LyingDisk { nodes: amnesiac(doomed, amnesiacs)?, lasts: Some(lasts) },
             Kind::RotGuard => Fault::RotGuard { nodes: vec![self.one()], lasts },
             Kind::RotStore => Fault::RotStore { nodes: vec![self.one()], part: Part::Any, rot: Rot::Anywhere, lasts },
             Kind::WipeJournal => Fault::WipeJournal { nodes: amnesiac(doomed, amnesiacs)?, lasts },
@@ -225,7 +236,8 @@ impl Storm<'_> {
             }
             Kind::Leave => Fault::Leave { nodes: vec![self.one()] },
             Kind::Wipe => Fault::Wipe { nodes: amnesiac(doomed, amnesiacs)?, lasts },
-            Kind::BadSnapshots => Fault::BadSnapshots { nodes: vec![self.one()], lasts: Some(lasts) },
+            Kind::BadAnswers => Fault::BadAnswers { nodes: vec![self.one()], lasts: Some(lasts) },
+            Kind::NoAnswers => Fault::NoAnswers { nodes: vec![self.one()], lasts: Some(lasts) },
             Kind::Join => {
                 let newcomers = self.scenario.nodes..self.scenario.everybody();
                 let node = newcomers.clone().nth(self.rng.random_range(0..newcomers.len().max(1)))?;

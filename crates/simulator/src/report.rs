@@ -17,8 +17,10 @@ pub enum Checker {
     Conservation,
     /// No key signs two conflicting votes, whatever happens to its node.
     NoConflictingVotes,
-    /// No node cuts off another.
+    /// No node cuts off another, unless that gave wrong answers to whoever wanted to catch up.
     NoBans,
+    /// Those are cut off who give wrong answers to whoever wants to catch up, and nobody else is.
+    LiarsCutOff,
     /// Blocks become final all the time, without long gaps.
     ProgressThroughout,
     /// Once the network is healed and enough nodes are up, blocks become final soon, all nodes meet at one state, and

@@ -66,6 +66,11 @@ const FILES: &[&str] = &[
     include_str!("../../../scenarios/rot-together.toml"),
     include_str!("../../../scenarios/store-lost.toml"),
     include_str!("../../../scenarios/rot-beyond-repair.toml"),
+    include_str!("../../../scenarios/catch-up.toml"),
+    include_str!("../../../scenarios/clog.toml"),
+    include_str!("../../../scenarios/lying-disk.toml"),
+    include_str!("../../../scenarios/overload.toml"),
+    include_str!("../../../scenarios/slow-reads.toml"),
     include_str!("../../../scenarios/snapshot-join.toml"),
     include_str!("../../../scenarios/snapshot-liar.toml"),
     include_str!("../../../scenarios/swarm.toml"),
@@ -244,6 +249,12 @@ pub enum Kind {
     Narrow,
     /// See [`Fault::Twice`].
     Twice,
+    /// See [`Fault::Spike`].
+    Spike,
+    /// See [`Fault::SlowReads`].
+    SlowReads,
+    /// See [`Fault::LyingDisk`].
+    LyingDisk,
     /// See [`Fault::Heal`].
     Heal,
     /// See [`Fault::WipeJournal`].
@@ -268,8 +279,10 @@ pub enum Kind {
     Leave,
     /// See [`Fault::Wipe`].
     Wipe,
-    /// See [`Fault::BadSnapshots`].
-    BadSnapshots,
+    /// See [`Fault::BadAnswers`].
+    BadAnswers,
+    /// See [`Fault::NoAnswers`].
+    NoAnswers,
     /// See [`Fault::Join`].
     Join,
     /// See [`Fault::PowerLoss`].
@@ -298,6 +311,7 @@ struct Entry {
     #[serde(default, deserialize_with = "maybe_duration")]
     delay: Option<Duration>,
     bandwidth: Option<usize>,
+    times: Option<u32>,
     operation: Option<u64>,
     block: Option<u64>,
     #[serde(default)]
@@ -408,6 +422,29 @@ pub enum Fault {
         /// For how long.
         lasts: Option<Duration>,
     },
+    /// Clients want so many times as much.
+    Spike {
+        /// How many.
+        times: u32,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Every read of some nodes' disks takes long.
+    SlowReads {
+        /// Whose.
+        nodes: Vec<usize>,
+        /// How long.
+        delay: Duration,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// The disks of some nodes say that they have synced, and have not: a crash takes what was written since.
+    LyingDisk {
+        /// Whose.
+        nodes: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
     /// All links are as they were, and all nodes come back.
     Heal,
     /// Nodes say that they want to be validators no more.
@@ -500,8 +537,15 @@ pub enum Fault {
         /// How long they are down.
         lasts: Duration,
     },
-    /// Nodes change a byte of each snapshot that they give to others.
-    BadSnapshots {
+    /// Nodes change a byte of each range of blocks and each piece of a state that they give to others.
+    BadAnswers {
+        /// Which.
+        nodes: Vec<usize>,
+        /// For how long.
+        lasts: Option<Duration>,
+    },
+    /// Nodes give others neither ranges of blocks nor pieces of a state, and do not say so.
+    NoAnswers {
         /// Which.
         nodes: Vec<usize>,
         /// For how long.
@@ -661,6 +705,14 @@ impl Entry {
                 Fault::Narrow { nodes: nodes()?, bandwidth: bandwidth.ok_or("needs bandwidth = 8000")?, lasts }
             }
             Kind::Twice => Fault::Twice { nodes: nodes()?, lasts },
+            Kind::Spike => {
+                let times = self.times.filter(|times| (2..=1_000).contains(times));
+                Fault::Spike { times: times.ok_or("needs times = 20, from 2 to 1000")?, lasts }
+            }
+            Kind::SlowReads => {
+                Fault::SlowReads { nodes: nodes()?, delay: self.delay.ok_or("needs delay = \"100ms\"")?, lasts }
+            }
+            Kind::LyingDisk => Fault::LyingDisk { nodes: nodes()?, lasts },
             Kind::SlowWorker => Fault::SlowWorker { nodes: nodes()?, lasts },
             Kind::StuckWorker => Fault::StuckWorker { nodes: nodes()?, lasts },
             Kind::SlowDisk => Fault::SlowDisk {
@@ -676,7 +728,8 @@ impl Entry {
             Kind::Heal => Fault::Heal,
             Kind::Leave => Fault::Leave { nodes: nodes()? },
             Kind::Wipe => Fault::Wipe { nodes: nodes()?, lasts: down()? },
-            Kind::BadSnapshots => Fault::BadSnapshots { nodes: nodes()?, lasts },
+            Kind::BadAnswers => Fault::BadAnswers { nodes: nodes()?, lasts },
+            Kind::NoAnswers => Fault::NoAnswers { nodes: nodes()?, lasts },
             Kind::Join => Fault::Join { nodes: nodes()?, replaces: numbers(&self.to, count)?.first().copied() },
             Kind::WipeJournal => Fault::WipeJournal { nodes: nodes()?, lasts: down()? },
             Kind::LoseGuard => Fault::LoseGuard { nodes: nodes()?, lasts: down()? },

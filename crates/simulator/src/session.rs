@@ -15,7 +15,7 @@ use crate::{
     rot::{self, Rot},
     scenario::DOWN_MIN,
     tally::tally,
-    tap::{Liars, Look, Tap},
+    tap::{Liars, Lie, Look, Tap},
     tasks::Counted,
     work::{self, Pace, Workshop},
     world::{World, draw},
@@ -324,7 +324,9 @@ impl<'a> Session<'a> {
             Action::Begin(id, Fault::StuckWorker { nodes, .. }) => {
                 self.run.workshop.lock().begin(id, nodes, Pace::Stuck);
             }
-            Action::Begin(id, Fault::BadSnapshots { nodes, .. }) => self.run.liars.begin(id, nodes),
+            Action::Begin(id, Fault::Spike { times, .. }) => drop(self.run.load.lock().spikes.insert(id, times)),
+            Action::Begin(id, Fault::BadAnswers { nodes, .. }) => self.run.liars.begin(id, Lie::Wrong, nodes),
+            Action::Begin(id, Fault::NoAnswers { nodes, .. }) => self.run.liars.begin(id, Lie::Silence, nodes),
             Action::Begin(_, Fault::SlowDisk { nodes, delay, lasts }) => {
                 let affliction = afflict(Illness::SlowDisk, lasts);
                 self.run.ill_until = self.run.ill_until.max(self.run.now + lasts);
@@ -355,6 +357,7 @@ impl<'a> Session<'a> {
             Action::End(id) => {
                 self.run.workshop.lock().end(id);
                 self.run.liars.end(id);
+                self.run.load.lock().spikes.remove(&id);
                 self.run.topology.end(id);
                 self.link().await;
             }
@@ -450,6 +453,7 @@ impl<'a> Session<'a> {
     async fn heal(&mut self, down: &[usize], broken: &[usize]) {
         self.run.workshop.lock().heal();
         self.run.liars.heal();
+        self.run.load.lock().spikes.clear();
         for Running { node, .. } in self.nodes.iter().flatten() {
             let (reply, _answer) = oneshot::channel();
             let _ = node.requests.try_send(Request::Cure { reply });
@@ -584,6 +588,7 @@ impl<'a> Session<'a> {
                 let watcher = watch.spawn(move |context| watch_blocks(context, name, events, ledger, book, history));
                 self.directory.lock()[index] = Some(node.requests.clone());
                 machine.send_twice(self.run.topology.is_twice(instance.node));
+                machine.set_disk(self.run.topology.disk(instance.node));
                 self.nodes[index] = Some(Running { node, machine, process, watcher });
             }
             Some(Ok(Err(problem))) => {
@@ -755,7 +760,9 @@ impl<'a> Session<'a> {
         }
         for (index, running) in self.nodes.iter().enumerate() {
             if let Some(running) = running {
-                running.machine.send_twice(self.run.topology.is_twice(world.instances[index].node));
+                let node = world.instances[index].node;
+                running.machine.send_twice(self.run.topology.is_twice(node));
+                running.machine.set_disk(self.run.topology.disk(node));
             }
         }
     }
@@ -1117,15 +1124,29 @@ impl<'a> Session<'a> {
                 self.run.accuse(Checker::EveryoneIsBack, what);
             }
         }
+        let told = self.run.liars.told();
         for side in &self.sides {
             for (from, to) in side.oracle.blocked().await.unwrap_or_default() {
-                let name = |key: &PublicKey| {
-                    let node = (0..world.keys.len()).find(|node| world.public(*node) == *key);
-                    node.map_or_else(|| key.to_string(), |node| format!("n{node}"))
-                };
-                self.run.accuse(Checker::NoBans, format!("{} cut off {}", name(&from), name(&to)));
+                let node = |key: &PublicKey| (0..world.keys.len()).find(|node| world.public(*node) == *key);
+                let name = |key: &PublicKey| node(key).map_or_else(|| key.to_string(), |node| format!("n{node}"));
+                if node(&to).is_none_or(|node| !told.contains(&node)) {
+                    self.run.accuse(Checker::NoBans, format!("{} cut off {}", name(&from), name(&to)));
+                }
             }
         }
+        self.check_liars();
+    }
+
+    /// Whether those were cut off who gave wrong answers, and nobody else.
+    fn check_liars(&self) {
+        let liars: BTreeSet<String> = self.run.liars.told().into_iter().map(|node| format!("n{node}")).collect();
+        let cuts = self.run.book.lock().cuts().clone();
+        let what = "nobody gave a wrong answer: the scenario does not show what it says";
+        let idle = liars.is_empty().then(|| what.to_owned());
+        let free = liars.iter().filter(|liar| !cuts.iter().any(|(_, to)| to == *liar));
+        let free = free.map(|liar| format!("{liar} gave a wrong answer and nobody cut it off"));
+        let wrong = cuts.iter().filter(|(_, to)| !liars.contains(to)).map(|(from, to)| format!("{from} cut off {to}"));
+        idle.into_iter().chain(free).chain(wrong).for_each(|what| self.run.accuse(Checker::LiarsCutOff, what));
     }
 }
 
@@ -1161,6 +1182,7 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         EventKind::TaskChanged { number, token: Some(token), state: TaskState::Done, height, .. } => {
             book.completed(name, (*number, *token), *height, at_ms);
         }
+        EventKind::PeerBlocked { node, .. } => book.cut_off(name, node),
         EventKind::StoreDamaged { .. } => book.damaged(name, event),
         EventKind::StoreRepaired { count, .. } => book.repaired(name, event, *count as u64),
         EventKind::CommitRejected { number, token, node, .. } => book.rejected(*number, *token, node),
@@ -1185,7 +1207,6 @@ fn hear(name: &str, event: &api::Event, at_ms: u64, book: &mut Book) {
         | EventKind::JoinEnded { .. }
         | EventKind::ScalingChanged { .. }
         | EventKind::DutyChanged { .. }
-        | EventKind::PeerBlocked { .. }
         | EventKind::FaultInjected { .. }
         | EventKind::FaultEnded { .. } => {}
     }

@@ -614,6 +614,31 @@ fn a_wiped_validator_comes_back_by_snapshot_while_the_others_have_pruned() {
 }
 
 #[test]
+fn who_was_away_for_long_gets_ranges_of_blocks_whoever_lies_or_is_silent() {
+    check("catch-up", 1..=2);
+}
+
+#[test]
+fn a_line_that_holds_everything_back_and_lets_it_go_at_once_holds_nobody_up() {
+    check("clog", 1..=2);
+}
+
+#[test]
+fn a_disk_that_lies_about_its_syncs_harms_nobody_but_its_validator_which_comes_back() {
+    check("lying-disk", 1..=3);
+}
+
+#[test]
+fn a_disk_whose_reads_are_slow_holds_nobody_up() {
+    check("slow-reads", 1..=2);
+}
+
+#[test]
+fn a_short_overload_passes_and_loses_nothing() {
+    check("overload", 1..=2);
+}
+
+#[test]
 fn a_peer_that_gives_wrong_pieces_of_the_state_holds_nobody_up() {
     check("snapshot-liar", 1..=2);
 }

@@ -107,10 +107,15 @@ impl<E: Storage, V: CodecShared> Clone for Archive<E, V> {
 }
 
 /// Both that a node has.
-#[derive(Clone)]
 pub(crate) struct Archives<E: Storage> {
     pub(crate) blocks: Archive<E, Block>,
     pub(crate) certificates: Archive<E, Finalization<Scheme, Digest>>,
+}
+
+impl<E: Storage> Clone for Archives<E> {
+    fn clone(&self) -> Self {
+        Self { blocks: self.blocks.clone(), certificates: self.certificates.clone() }
+    }
 }
 
 struct Shared<E: Storage, V: CodecShared> {

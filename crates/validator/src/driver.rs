@@ -32,7 +32,7 @@ use crate::{
     roster::{Member, Roster},
     scheme::Scheme,
     store::Checkpoints,
-    sync::{Joined, Order, Reporting, Shelf},
+    sync::{Goal, Joined, Order, Reporting, Shelf},
     validator::Track,
     wire::{GOSSIP_BYTES_MAX, Gossip},
     worker::{Finished, Worker},
@@ -146,6 +146,8 @@ pub struct Parts<B: Blocker<PublicKey = PublicKey> + Sync> {
     pub(crate) shelf: Shelf,
     /// Has a state fetched.
     pub(crate) orders: mpsc::Sender<Order>,
+    /// Has blocks read in ranges.
+    pub(crate) goal: watch::Sender<Option<Goal>>,
     /// How far that is.
     pub(crate) reporting: Reporting,
     /// What is shown.

@@ -26,6 +26,7 @@
 
 mod alone;
 mod archive;
+mod asking;
 mod blobs;
 pub mod blocker;
 pub mod boundary;

@@ -1,6 +1,8 @@
-//! How does a node that lacks too many blocks come to the state of the others?
+//! How does a node that is behind come to where the others are?
 //!
-//! It fetches the state itself, at a height that is final, and follows from there: a *snapshot*. Nothing of it is believed.
+//! It fetches blocks by the hundred, as long as there are not too many (`ranges`).
+//!
+//! If there are, it fetches the state itself, at a height that is final, and follows from there: a *snapshot*. Nothing of it is believed.
 //! - The block above the snapshot names the root of the state, and a quorum's certificate stands for that block.
 //! - Who the quorum is follows from what this node knows (the genesis, or its record of voters), and from there by one step
 //!   for each change of the set: a certificate of the set before, on a block whose root proves the set after.
@@ -10,7 +12,8 @@
 //! What this rests on: no quorum of an old set has turned bad since. Whoever has been away for so long that the keys of a
 //! quorum of then may be in wrong hands by now should begin with a store that somebody they trust gives them.
 //!
-//! - `want`: what is asked for, and of whom
+//! - `ranges`: many blocks at a time
+//! - `want`: what is asked for of a snapshot
 //! - `trust`: offers and changes of the set of voters, and whether they are what they say
 //! - `shelf`: what this node has to give
 //! - `intake`: pieces, on their way to the disk and from there to a state
@@ -18,12 +21,14 @@
 
 mod intake;
 mod join;
+mod ranges;
 mod shelf;
 mod trust;
 mod want;
 
 pub(crate) use intake::{clear, height_under_way};
 pub(crate) use join::{Joined, Joiner, Order, Place, Reporting};
+pub(crate) use ranges::{Answering, Feeding, Goal, Place as RangesPlace, Reader, start as start_ranges};
 pub(crate) use shelf::{Serving, Shelf, change_due, is_change_whole};
 pub(crate) use trust::{Certified, Change};
 pub(crate) use want::start;

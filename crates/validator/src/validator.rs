@@ -6,6 +6,7 @@
 use crate::{
     alone::Alone,
     archive::Archives,
+    asking::Peers,
     blocker::{PolicyBlocker, Witness},
     boundary::Boundary,
     chain::{Application, Block, Deliveries, Digest, Ledger, Observer, Pace},
@@ -22,7 +23,7 @@ use crate::{
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
-    sync::{self, Joiner, Serving, Shelf},
+    sync::{self, Answering, Joiner, Reader, Serving, Shelf},
     wire::{GOSSIP_BYTES_MAX, PROBE_BYTES_MAX, PROTOCOL_VERSION, row_bytes_max, said_bytes_max},
     worker::{CanaryLimits, Execute, HUNG_AFTER, Worker},
 };
@@ -65,7 +66,7 @@ use std::{
 use tracing::{info, warn};
 
 /// The channels of the peer-to-peer network, in the order in which [`Network`] holds them.
-pub const CHANNELS: [Channel; 10] = [
+pub const CHANNELS: [Channel; 11] = [
     Channel { id: 0, per_second: 256, burst: 64 },
     Channel { id: 1, per_second: 256, burst: 64 },
     Channel { id: 2, per_second: 128, burst: 32 },
@@ -76,6 +77,7 @@ pub const CHANNELS: [Channel; 10] = [
     Channel { id: 7, per_second: 128, burst: 32 },
     Channel { id: ORDERS, per_second: 4, burst: 4 },
     Channel { id: SNAPSHOTS, per_second: 64, burst: 16 },
+    Channel { id: RANGES, per_second: 256, burst: 64 },
 ];
 
 /// The channel between supervisors and validators. Supervisors have no other.
@@ -83,6 +85,9 @@ pub const ORDERS: u64 = 8;
 
 /// The channel on which states are asked for and given.
 pub const SNAPSHOTS: u64 = 9;
+
+/// The channel on which ranges of blocks are asked for and given.
+pub const RANGES: u64 = 10;
 
 /// A channel and how much each peer may say on it. The engine allocates for the burst, so it is small and explicit.
 #[derive(Clone, Copy, Debug)]
@@ -264,7 +269,8 @@ where
     });
     let peers = roster.members().iter().map(|member| member.key.clone()).filter(|key| *key != me).collect();
     let boundary = Boundary::new(guard.clone(), peers);
-    let [votes, certificates, resolver, blocks, fetches, rows, gossip, probes, asked, snapshots] = network.channels;
+    let [votes, certificates, resolver, blocks, fetches, rows, gossip, probes, asked, snapshots, ranges] =
+        network.channels;
     let votes = boundary.wrap(context.child("votes"), votes);
     let certificates = boundary.wrap(context.child("certificates"), certificates);
     let resolver = boundary.wrap(context.child("resolver"), resolver);
@@ -273,6 +279,7 @@ where
     let rows = boundary.pass(context.child("rows"), rows);
     let gossip = boundary.wrap(context.child("gossip"), gossip);
     let snapshots = boundary.wrap(context.child("snapshots"), snapshots);
+    let ranges = boundary.wrap(context.child("ranges"), ranges);
     let probes = boundary.pass(context.child("probes"), probes);
 
     // Everything below belongs to one task, so that aborting it is a crash of this validator alone.
@@ -303,29 +310,22 @@ where
         let kept = Some("quarantine".into());
         Finding { part: "files".into(), damage: Damage::Rot, heights: None, kept, what }
     }));
-    let Backfill { engine: backfill, fetcher, answers } = repair::start_backfill(
-        &context.child("backfill"),
-        me.clone(),
-        blocker.component("backfill"),
-        network.provider.clone(),
-        fetches,
-    );
+    let peers =
+        |component| Peers { me: me.clone(), blocker: blocker.component(component), provider: network.provider.clone() };
+    let Backfill { engine: backfill, fetcher, answers, feed } =
+        repair::start_backfill(&context.child("backfill"), peers("backfill"), fetches);
     let shelf = Shelf::open(&context, &partition).await;
     let (serving, questions) = Serving::new(shelf.clone());
-    let asking = sync::start(
-        &context.child("snapshots"),
-        me.clone(),
-        blocker.component("snapshots"),
-        network.provider.clone(),
-        questions,
-        snapshots,
-    );
+    let asking = sync::start(&context.child("snapshots"), peers("snapshots"), questions, snapshots);
+    let archives = Archives { blocks: store.blocks.clone(), certificates: store.certificates.clone() };
+    let (answering, questions) = Answering::new(archives.clone());
+    let asking_ranges = sync::start_ranges(&context.child("ranges"), peers("ranges"), questions, ranges);
     let place = sync::Place {
         partition: partition.clone(),
         namespace: namespace.clone(),
         chain: genesis.chain_id.clone(),
         schemes: schemes.clone(),
-        archives: Archives { blocks: store.blocks.clone(), certificates: store.certificates.clone() },
+        archives: archives.clone(),
     };
     let (joiner, reporting) = Joiner::new(context.child("joiner"), place, asking);
     let (finalized, finalizations) = (store.blocks.clone(), store.certificates.clone());
@@ -357,6 +357,13 @@ where
 
     let length = NonZeroU64::new(genesis.epochs.length).expect("a valid genesis has epochs of some length");
     let epocher = FixedEpocher::new(length);
+    let place = sync::RangesPlace {
+        archives,
+        schemes: schemes.clone(),
+        epocher: epocher.clone(),
+        applied: ledger.applied.clone(),
+    };
+    let reader = Reader::new(context.child("ranges"), place, asking_ranges, feed);
     let (actor, mailbox, _floor) = Actor::<_, Standard<Block>, _, _, _, _, _>::init(
         context.child("marshal"),
         finalizations,
@@ -490,6 +497,7 @@ where
     // One at a time: whoever wants a state waits for what comes of it.
     let (orders, ordered) = mpsc::channel(1);
     let (joined_tx, joined) = mpsc::channel(1);
+    let (goal, goals) = watch::channel(None);
     let driver = Driver::new(
         context.child("unsplit"),
         Settings {
@@ -522,6 +530,7 @@ where
             store: health,
             shelf,
             orders,
+            goal,
             reporting,
             snapshot: snapshot_tx,
             track: network.track,
@@ -533,6 +542,8 @@ where
     let lookout = context.child("lookout").spawn(move |_| lookout.run(rows.1, probes.1));
     let desk = context.child("orders").spawn(move |clock| desk.run(clock, seal, asked));
     let serving = context.child("serving").spawn(move |context| serving.run(context));
+    let answering = context.child("answering").spawn(move |_| answering.run());
+    let reader = context.child("reader").spawn(move |_| reader.run(goals));
     // It computes for as long as a large state takes: nothing else is to wait for it.
     let joiner = context.child("joiner").dedicated().spawn(move |_| joiner.run(ordered, joined_tx));
     let repair = context.child("repair").spawn(move |_| repair.run());
@@ -546,6 +557,8 @@ where
             _ = desk => ended("orders' desk"),
             _ = serving => ended("serving of snapshots"),
             _ = joiner => ended("fetching of snapshots"),
+            _ = answering => ended("serving of blocks"),
+            _ = reader => ended("fetching of blocks"),
             result = engines => result.unwrap_or_else(|problem| Err(problem.to_string())),
             _ = marshal => ended("block store"),
             _ = broadcast => ended("block broadcast"),

@@ -19,7 +19,7 @@ use ledger::{
 
 /// Version of everything on the peer-to-peer channels. It is part of the handshake namespace: validators that speak
 /// another version cannot connect, and are shown as missing rather than blocked.
-pub const PROTOCOL_VERSION: u16 = 5;
+pub const PROTOCOL_VERSION: u16 = 6;
 
 /// Bytes of transactions in one gossip message.
 pub const GOSSIP_BYTES_MAX: usize = 256 << 10;

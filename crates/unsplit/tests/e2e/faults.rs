@@ -1,13 +1,13 @@
 //! What a network survives, and what it says meanwhile.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{
     http,
-    network::{Devnet, Row, SOON, encoded, transfer},
+    network::{Devnet, Node, Row, SOON, encoded, transfer},
     world::{World, kill, until},
 };
 
@@ -162,6 +162,31 @@ fn a_cut_is_named_with_who_hears_whom_and_what_would_mend_it() {
     assert_eq!(matrix.lines().count(), 5, "{matrix}");
     devnet.run("heal").ok();
     says("n0", "no link is broken");
+}
+
+#[test]
+fn a_validator_whose_address_is_stale_in_the_list_dials_the_others_and_votes_on() {
+    let world = World::shared("moved");
+    let devnet = Devnet::up(&world, 4);
+    let row = devnet.row("n3");
+    devnet.run("fault crash n3").ok();
+    let file = row.data_dir.with_file_name("node.toml");
+    let text = fs::read_to_string(&file).expect("its configuration");
+    let (_, port) = row.listen.rsplit_once(':').expect("a host and a port");
+    let moved = text.replacen(&row.listen, &format!("127.0.0.77:{port}"), 1);
+    assert_ne!(moved, text, "{text}");
+    fs::write(&file, moved).expect("a configuration of ours");
+    devnet.run("restart n3").ok();
+    let (n0, n3) = (devnet.row("n0").node(), devnet.row("n3").node());
+    until(SOON, "n3 votes", || n3.ask("status").filter(|status| status["duty"] == "voting"));
+    let all_heard = |node: &Node| node.ask("nodes")?["nodes"].as_array().map(|nodes| nodes.to_vec());
+    for node in [&n0, &n3] {
+        until(SOON, "it hears all", || all_heard(node).filter(|nodes| nodes.iter().all(|it| it["reachable"] == true)));
+    }
+    // With another one down its vote is needed.
+    devnet.run("fault crash n1").ok();
+    let height = n0.height().expect("it answers");
+    until(SOON, "blocks become final", || n0.height().filter(|reached| *reached > height + 8));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::Driver;
 use crate::{
     chain::Block,
     clock::{milliseconds, since},
-    sync::{Certified, Change, Joined, Order, change_due},
+    sync::{Certified, Change, Goal, Joined, Order, change_due},
 };
 use api::{Course, EventKind, SnapshotView, SyncView};
 use commonware_consensus::types::Height;
@@ -67,6 +67,7 @@ where
             if self.parts.orders.try_send(Order { above }).is_err() {
                 self.following.catchup.failed(self.moment(now));
             }
+            self.set_goal();
             return self.tell_course(&why(reason), now);
         }
         let why = match self.following.catchup.course() {
@@ -75,6 +76,15 @@ where
             catchup::Course::Snapshot => "a state is being fetched",
         };
         self.tell_course(why, now);
+        self.set_goal();
+    }
+
+    /// Says how far blocks are to be read in ranges.
+    fn set_goal(&self) {
+        let catchup = &self.following.catchup;
+        let reads = catchup.course() == catchup::Course::Blocks && self.following.settling.is_none();
+        let goal = reads.then(|| Goal { until: catchup.target() });
+        self.parts.goal.send_if_modified(|held| std::mem::replace(held, goal) != goal);
     }
 
     fn tell_course(&mut self, why: &str, now: SystemTime) {

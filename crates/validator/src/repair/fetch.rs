@@ -1,23 +1,36 @@
 //! One way to ask peers for blocks, shared by the engine's store and by repair.
 //!
 //! The engine's own backfill asks for nothing at or below the height that it has come to, but peers answer such questions
-//! like any other. So repair asks on the same channel, and answers are sorted by who asked.
+//! like any other. So repair asks on the same channel, and answers are sorted by who asked. Blocks that come some other way,
+//! by the hundred, are fed to the engine's store as if it had asked for them.
 
-use crate::chain::Digest;
+use crate::{
+    asking::{self, Peers},
+    chain::Digest,
+    sync::Feeding,
+};
 use bytes::Bytes;
 use commonware_actor::Feedback;
-use commonware_consensus::marshal::resolver::handler::{self, Annotation, Handler, Key};
+use commonware_consensus::{
+    marshal::resolver::handler::{self, Annotation, Finalized, Handler, Key},
+    types::Height,
+};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Provider, Receiver, Sender};
 use commonware_resolver::{Consumer, Delivery, Fetch, Outcome, Resolver, TargetedResolver, p2p};
 use commonware_runtime::{Clock, Metrics, Spawner};
 use commonware_utils::{
-    NZDuration, NZUsize,
     channel::{mpsc, oneshot},
     vec::NonEmptyVec,
 };
 use rand_core::CryptoRng;
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tracing::Span;
 
 /// Who asked.
@@ -55,9 +68,60 @@ impl Fetcher {
     }
 }
 
+/// Gives the engine's store finalized blocks that it did not ask for, as if it had.
+pub(crate) struct Feed {
+    mailbox: Mailbox,
+    handler: Handler<Digest>,
+    fed: Arc<AtomicU64>,
+}
+
+impl Feeding for Feed {
+    fn promise(&self, height: u64) {
+        self.fed.store(height, Ordering::Release);
+    }
+
+    fn end(&mut self, height: u64) {
+        self.promise(0);
+        let height = Height::new(height);
+        let subscriber = Asker::Engine(Annotation::Finalized(Finalized::ByHeight { height }));
+        self.mailbox.fetch(Fetch { key: Key::Finalized { height }, subscriber, span: Span::none() });
+    }
+
+    fn block(&mut self, height: u64, digest: Digest, block: Bytes) -> oneshot::Receiver<Outcome> {
+        self.give(height, Key::Block(digest), block)
+    }
+
+    fn certified(&mut self, height: u64, certified: Bytes) -> oneshot::Receiver<Outcome> {
+        self.give(height, Key::Finalized { height: Height::new(height) }, certified)
+    }
+}
+
+impl Feed {
+    fn give(&mut self, height: u64, key: Key<Digest>, value: Bytes) -> oneshot::Receiver<Outcome> {
+        let annotation = Annotation::Finalized(Finalized::ByHeight { height: Height::new(height) });
+        self.handler.deliver(Delivery { key, subscribers: NonEmptyVec::new((annotation, Span::none())) }, value)
+    }
+}
+
 /// The same, as the engine's store uses it.
 #[derive(Clone)]
-pub(crate) struct Engine(Mailbox);
+pub(crate) struct Engine {
+    mailbox: Mailbox,
+    /// Up to this height it is fed, and its questions go nowhere.
+    fed: Arc<AtomicU64>,
+}
+
+impl Engine {
+    fn is_fed(&self, fetch: &Fetch<Key<Digest>, Annotation>) -> bool {
+        let height = match (fetch.key, fetch.subscriber) {
+            (Key::Finalized { height }, _) | (Key::Block(_), Annotation::Finalized(Finalized::ByHeight { height })) => {
+                height
+            }
+            (Key::Block(_) | Key::Notarized { .. }, _) => return false,
+        };
+        height.get() <= self.fed.load(Ordering::Acquire)
+    }
+}
 
 fn of_engine(fetch: Fetch<Key<Digest>, Annotation>) -> Fetch<Key<Digest>, Asker> {
     Fetch { key: fetch.key, subscriber: Asker::Engine(fetch.subscriber), span: fetch.span }
@@ -71,18 +135,27 @@ impl Resolver for Engine {
     where
         F: Into<Fetch<Self::Key, Self::Subscriber>> + Send,
     {
-        self.0.fetch(of_engine(key.into()))
+        let fetch = key.into();
+        if self.is_fed(&fetch) {
+            return Feedback::Ok;
+        }
+        self.mailbox.fetch(of_engine(fetch))
     }
 
     fn fetch_all<F>(&mut self, keys: Vec<F>) -> Feedback
     where
         F: Into<Fetch<Self::Key, Self::Subscriber>> + Send,
     {
-        self.0.fetch_all(keys.into_iter().map(|key| of_engine(key.into())).collect())
+        let keys = keys.into_iter().map(Into::into).filter(|fetch| !self.is_fed(fetch));
+        let keys: Vec<_> = keys.map(of_engine).collect();
+        if keys.is_empty() {
+            return Feedback::Ok;
+        }
+        self.mailbox.fetch_all(keys)
     }
 
     fn retain(&mut self, predicate: impl Fn(&Self::Key, &Self::Subscriber) -> bool + Send + 'static) -> Feedback {
-        self.0.retain(move |key, asker| match asker {
+        self.mailbox.retain(move |key, asker| match asker {
             Asker::Engine(annotation) => predicate(key, annotation),
             Asker::Repair => true,
         })
@@ -97,14 +170,15 @@ impl TargetedResolver for Engine {
         fetch: impl Into<Fetch<Self::Key, Self::Subscriber>> + Send,
         targets: NonEmptyVec<Self::PublicKey>,
     ) -> Feedback {
-        self.0.fetch_targeted(of_engine(fetch.into()), targets)
+        self.mailbox.fetch_targeted(of_engine(fetch.into()), targets)
     }
 
     fn fetch_all_targeted<F>(&mut self, keys: Vec<(F, NonEmptyVec<Self::PublicKey>)>) -> Feedback
     where
         F: Into<Fetch<Self::Key, Self::Subscriber>> + Send,
     {
-        self.0.fetch_all_targeted(keys.into_iter().map(|(key, targets)| (of_engine(key.into()), targets)).collect())
+        self.mailbox
+            .fetch_all_targeted(keys.into_iter().map(|(key, targets)| (of_engine(key.into()), targets)).collect())
     }
 }
 
@@ -142,21 +216,16 @@ impl Consumer for Sorter {
     }
 }
 
-/// The ends of backfill: what the engine's store takes, and what repair asks and hears with.
+/// The ends of backfill: what the engine's store takes, and what repair and ranges ask and hear with.
 pub(crate) struct Backfill {
     pub(crate) engine: (handler::Receiver<Digest>, Engine),
     pub(crate) fetcher: Fetcher,
     pub(crate) answers: mpsc::UnboundedReceiver<Answer>,
+    pub(crate) feed: Feed,
 }
 
 /// Starts backfill on its channel.
-pub(crate) fn start<E, B, P, S, R>(
-    context: &E,
-    me: PublicKey,
-    blocker: B,
-    peer_provider: P,
-    channel: (S, R),
-) -> Backfill
+pub(crate) fn start<E, B, P, S, R>(context: &E, peers: Peers<B, P>, channel: (S, R)) -> Backfill
 where
     E: CryptoRng + Spawner + Clock + Metrics,
     B: Blocker<PublicKey = PublicKey>,
@@ -166,21 +235,15 @@ where
 {
     let (receiver, handler) = handler::init(context.child("handler"), channel.1.capacity());
     let (repair, answers) = mpsc::unbounded_channel();
-    let (engine, mailbox) = p2p::Engine::new(
-        context.child("resolver"),
-        p2p::Config {
-            peer_provider,
-            blocker,
-            consumer: Sorter { engine: handler.clone(), repair },
-            producer: handler,
-            mailbox_size: NZUsize!(1_024),
-            me: Some(me),
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
-            fetch_retry_delay: Duration::from_millis(100),
-            priority_requests: false,
-            priority_responses: false,
-        },
-    );
-    engine.start(channel);
-    Backfill { engine: (receiver, Engine(mailbox.clone())), fetcher: Fetcher(mailbox), answers }
+    let sorter = Sorter { engine: handler.clone(), repair };
+    let mailbox = asking::start(context, peers, (sorter, handler.clone()), PATIENCE, channel);
+    let fed = Arc::new(AtomicU64::new(0));
+    Backfill {
+        engine: (receiver, Engine { mailbox: mailbox.clone(), fed: fed.clone() }),
+        fetcher: Fetcher(mailbox.clone()),
+        answers,
+        feed: Feed { mailbox, handler, fed },
+    }
 }
+
+const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,7 +1,7 @@
 //! One archive that misses blocks, and peers on a simulated network that answer rightly, wrongly, or not at all.
 
 use super::{fetch, *};
-use crate::{integrity::open_archives, progress::Progress, testing};
+use crate::{asking::Peers, integrity::open_archives, progress::Progress, testing};
 use commonware_cryptography::{
     Signer as _,
     certificate::ConstantProvider,
@@ -135,8 +135,9 @@ fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Dura
         };
         let control = oracle.control(keys[0].clone());
         let channel = control.register(4, quota()).await.expect("a free channel");
-        let fetch::Backfill { engine: _engine, fetcher, answers } =
-            fetch::start(&context.child("backfill"), keys[0].clone(), control, oracle.manager(), channel);
+        let asker = Peers { me: keys[0].clone(), blocker: control, provider: oracle.manager() };
+        let fetch::Backfill { engine: _engine, fetcher, answers, .. } =
+            fetch::start(&context.child("backfill"), asker, channel);
         let scheme = Scheme::verifier(b"test", Set::from_iter_dedup(keys.iter().cloned()));
         let events = EventLog::new(64);
         let settings = Settings { genesis: blocks[0].clone(), checkpoints: Checkpoints::new("a-"), scrub_rate: 0 };

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     archive::Archives,
+    asking::Peers,
     chain::{Block, Digest, ledger_key},
     epochs::Schemes,
     guard::Guard,
@@ -60,13 +61,13 @@ type Context = deterministic::Context;
 
 mod measure;
 
-const NAMESPACE: &[u8] = b"test";
+pub(super) const NAMESPACE: &[u8] = b"test";
 /// More than one piece.
 const ACCOUNTS: u32 = 50_000;
 /// Validators 0 to 4; 0 leaves.
 const VOTERS: u64 = 5;
 
-fn private(seed: u64) -> PrivateKey {
+pub(super) fn private(seed: u64) -> PrivateKey {
     PrivateKey::from_seed(seed)
 }
 
@@ -120,21 +121,21 @@ fn blocks(chain: &ChainId, count: u64) -> Vec<(Block, State)> {
     (0..count).map(next).collect()
 }
 
-fn set(seeds: impl IntoIterator<Item = u64>) -> Set<PublicKey> {
+pub(super) fn set(seeds: impl IntoIterator<Item = u64>) -> Set<PublicKey> {
     Set::from_iter_dedup(seeds.into_iter().map(|seed| private(seed).public_key()))
 }
 
 /// A simulated machine, or a real one.
-trait Machine: CryptoRng + Spawner + Clock + Metrics + Storage {}
+pub(super) trait Machine: CryptoRng + Spawner + Clock + Metrics + Storage {}
 
 impl<E: CryptoRng + Spawner + Clock + Metrics + Storage> Machine for E {}
 
-async fn guard<E: Machine>(context: &E, name: &str) -> Guard {
+pub(super) async fn guard<E: Machine>(context: &E, name: &str) -> Guard {
     Guard::open(context.child("guard"), name, [3; 32], true).await.expect("a simulated disk").0
 }
 
 /// The certificate of these signers for a block.
-async fn certify<E: Machine>(
+pub(super) async fn certify<E: Machine>(
     context: &E,
     name: &str,
     signers: std::ops::Range<u64>,
@@ -318,7 +319,8 @@ async fn join(context: &Context, peers: Vec<(Shelf, Does)>) -> Outcome {
     let control = oracle.control(keys[0].clone());
     let channel = control.register(9, quota()).await.expect("a free channel");
     let (_serving, questions) = Serving::new(Shelf::open(context, "me-").await);
-    let asking = start(&context.child("asking"), keys[0].clone(), control, oracle.manager(), questions, channel);
+    let peers = Peers { me: keys[0].clone(), blocker: control, provider: oracle.manager() };
+    let asking = start(&context.child("asking"), peers, questions, channel);
     let (joiner, reporting) = Joiner::new(context.child("joiner"), place(context).await, asking);
     let (orders, ordered) = mpsc::channel(1);
     let (sender, mut joined) = mpsc::channel(1);

@@ -1,9 +1,9 @@
 //! What is asked for, and of whom?
 //!
-//! One channel serves all of it. The library's resolver asks many peers at the same time, those that answer quickly more
-//! often, asks another when one does not answer or has nothing, and cuts off who answers wrongly.
+//! One channel serves all of it.
 
 use super::shelf::Requests;
+use crate::asking::{self, Peers};
 use bytes::{BufMut, Bytes};
 use commonware_codec::{Buf, EncodeSize, Error, Read, Write};
 use commonware_cryptography::ed25519::PublicKey;
@@ -11,7 +11,7 @@ use commonware_p2p::{Blocker, Provider, Receiver, Sender};
 use commonware_resolver::{Consumer, Delivery, Fetch, Outcome, Resolver as _, p2p};
 use commonware_runtime::{Clock, Metrics, Spawner};
 use commonware_utils::{
-    NZDuration, NZUsize, Span,
+    Span,
     channel::{mpsc, oneshot},
 };
 use ledger::{Decode as _, Path, Reader};
@@ -153,14 +153,7 @@ pub(crate) struct Asking {
 }
 
 /// Starts asking and answering on a channel. Peers are given what `requests` leads to.
-pub(crate) fn start<E, B, P, S, R>(
-    context: &E,
-    me: PublicKey,
-    blocker: B,
-    peer_provider: P,
-    requests: Requests,
-    channel: (S, R),
-) -> Asking
+pub(crate) fn start<E, B, P, S, R>(context: &E, peers: Peers<B, P>, requests: Requests, channel: (S, R)) -> Asking
 where
     E: CryptoRng + Spawner + Clock + Metrics,
     B: Blocker<PublicKey = PublicKey>,
@@ -169,25 +162,12 @@ where
     R: Receiver<PublicKey = PublicKey>,
 {
     let (sender, answers) = mpsc::unbounded_channel();
-    let (engine, mailbox) = p2p::Engine::new(
-        context.child("resolver"),
-        p2p::Config {
-            peer_provider,
-            blocker,
-            consumer: Answers(sender),
-            producer: requests,
-            mailbox_size: NZUsize!(1_024),
-            me: Some(me),
-            // A piece on a line of a megabit a second takes four seconds.
-            fetch_timeout: NZDuration!(Duration::from_secs(5)),
-            fetch_retry_delay: Duration::from_millis(100),
-            priority_requests: false,
-            priority_responses: false,
-        },
-    );
-    engine.start(channel);
+    let mailbox = asking::start(context, peers, (Answers(sender), requests), PATIENCE, channel);
     Asking { fetcher: Fetcher(mailbox), answers }
 }
+
+/// A piece on a line of a megabit a second takes four seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {

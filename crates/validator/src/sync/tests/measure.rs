@@ -123,8 +123,8 @@ fn a_state_of_a_gigabyte_comes_from_three_peers_within_a_minute() {
             let ends = boundary.wrap(child.child("snapshots"), ends);
             let shelf = Shelf::open(&child, &format!("p{index}-")).await;
             let (serving, requests) = Serving::new(shelf.clone());
-            let me = private(index).public_key();
-            let asks = start(&child.child("asking"), me, oracle.clone(), oracle, requests, ends);
+            let peers = Peers { me: private(index).public_key(), blocker: oracle.clone(), provider: oracle };
+            let asks = start(&child.child("asking"), peers, requests, ends);
             child.child("serving").spawn(move |context| serving.run(context));
             if index < PEERS {
                 shelf.put(state.clone(), &tip, &above, certificate.clone(), context.current());
