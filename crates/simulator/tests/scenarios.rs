@@ -624,7 +624,7 @@ fn a_line_that_holds_everything_back_and_lets_it_go_at_once_holds_nobody_up() {
 }
 
 #[test]
-fn a_disk_that_lies_about_its_syncs_harms_nobody_but_its_validator_which_comes_back() {
+fn a_disk_that_lies_about_its_syncs_harms_nobody_but_its_validator() {
     check("lying-disk", 1..=3);
 }
 

@@ -82,7 +82,7 @@ fn run(cli: Cli, output: Output, launched: std::time::Instant) -> Result<Exit, F
         Verb::Testnet(verb) => testnet::run(&verb, output),
         Verb::Verify(verb) => verify::run(&verb, output),
         Verb::Config(verb) => config::run(&verb, output),
-        Verb::Sim(verb) => sim::run(&verb, output),
+        Verb::Sim(verb) => sim::run(&verb, cli.global.verbose, output),
         Verb::Recoveries(file) => supervise::recoveries(&file, output),
         Verb::Recover { node: None, config: Some(config) } => supervise::recover(config, output),
         Verb::Bench(verb) => measure(&verb, output),

@@ -20,7 +20,13 @@ use crate::{
     output::{Output, counted, table},
 };
 
-pub(crate) fn run(verb: &Sim, output: Output) -> Result<Exit, Failure> {
+pub(crate) fn run(verb: &Sim, verbose: u8, output: Output) -> Result<Exit, Failure> {
+    if verbose > 0 {
+        // What the simulated nodes log, in the order in which they do.
+        let level = if verbose == 1 { tracing::Level::INFO } else { tracing::Level::DEBUG };
+        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time();
+        log.try_init().map_err(|error| Failure::unexpected(format!("no log: {error}")))?;
+    }
     match verb {
         Sim::Run { scenario, seed } => play(scenario, *seed, output),
         Sim::Sweep { scenario, seeds, first, jobs } => sweep(scenario, *first, *seeds, *jobs, output),
