@@ -472,6 +472,8 @@ impl<'a> Session<'a> {
                 }
             }
         }
+        // Those that are up may be a quorum again while the others are waited for.
+        self.count_voters();
         if (0..nodes).any(|node| self.too_early(&Action::Start(node)).is_some()) {
             self.context.sleep(DOWN_MIN).await;
         }

@@ -7,11 +7,14 @@ use bytes::Bytes;
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Provider, Receiver, Sender};
 use commonware_resolver::{
-    Consumer,
+    Consumer, Delivery, Fetch, Outcome, Resolver as _,
     p2p::{self, Producer},
 };
 use commonware_runtime::{Clock, Metrics, Spawner};
-use commonware_utils::{NZDuration, NZUsize, Span};
+use commonware_utils::{
+    NZDuration, NZUsize, Span,
+    channel::{mpsc, oneshot},
+};
 use rand_core::CryptoRng;
 use std::time::Duration;
 
@@ -61,4 +64,72 @@ where
     );
     engine.start(channel);
     mailbox
+}
+
+/// What a peer answered.
+pub(crate) struct Answer<K> {
+    /// What it was asked for.
+    pub(crate) key: K,
+    pub(crate) bytes: Bytes,
+    /// What became of it: a wrong one has its peer cut off.
+    pub(crate) verdict: oneshot::Sender<Outcome>,
+}
+
+/// Hands answers to who asked, of which there are as many as questions.
+struct Answers<K>(mpsc::UnboundedSender<Answer<K>>);
+
+impl<K> Clone for Answers<K> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K: Span> Consumer for Answers<K> {
+    type Key = K;
+    type Value = Bytes;
+    type Subscriber = ();
+    type Outcome = Outcome;
+
+    fn deliver(&mut self, delivery: Delivery<K, ()>, bytes: Bytes) -> oneshot::Receiver<Outcome> {
+        let (verdict, receiver) = oneshot::channel();
+        let _ = self.0.send(Answer { key: delivery.key, bytes, verdict });
+        receiver
+    }
+}
+
+/// The asking end of a channel, for one who asks.
+pub(crate) struct Asking<K: Span> {
+    mailbox: p2p::Mailbox<K, PublicKey, ()>,
+    pub(crate) answers: mpsc::UnboundedReceiver<Answer<K>>,
+}
+
+impl<K: Span> Asking<K> {
+    /// Starts asking and answering on a channel; see [`start`].
+    pub(crate) fn start<E, B, P, S, R>(
+        context: &E,
+        peers: Peers<B, P>,
+        producer: impl Producer<Key = K>,
+        patience: Duration,
+        channel: (S, R),
+    ) -> Self
+    where
+        E: CryptoRng + Spawner + Clock + Metrics,
+        B: Blocker<PublicKey = PublicKey>,
+        P: Provider<PublicKey = PublicKey>,
+        S: Sender<PublicKey = PublicKey>,
+        R: Receiver<PublicKey = PublicKey>,
+    {
+        let (sender, answers) = mpsc::unbounded_channel();
+        Self { mailbox: start(context, peers, (Answers(sender), producer), patience, channel), answers }
+    }
+
+    /// Asks peers for this until one answers rightly.
+    pub(crate) fn ask(&mut self, key: K) {
+        self.mailbox.fetch(Fetch { key, subscriber: (), span: tracing::Span::none() });
+    }
+
+    /// Asks for nothing else any more.
+    pub(crate) fn keep(&mut self, wanted: impl Fn(&K) -> bool + Send + 'static) {
+        self.mailbox.retain(move |key, ()| wanted(key));
+    }
 }

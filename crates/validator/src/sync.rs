@@ -28,10 +28,10 @@ mod want;
 
 pub(crate) use intake::{clear, height_under_way};
 pub(crate) use join::{Joined, Joiner, Order, Place, Reporting};
-pub(crate) use ranges::{Answering, Feeding, Goal, Place as RangesPlace, Reader, start as start_ranges};
+pub(crate) use ranges::{Answering, Feeding, Goal, PATIENCE as RANGES_PATIENCE, Place as RangesPlace, Reader};
 pub(crate) use shelf::{Serving, Shelf, change_due, is_change_whole};
 pub(crate) use trust::{Certified, Change};
-pub(crate) use want::start;
+pub(crate) use want::PATIENCE;
 
 /// The most bytes that an answer takes: a block with its certificate and the proof of who votes, or a piece.
 pub(crate) fn message_bytes_max(validators: usize) -> usize {

@@ -1,14 +1,20 @@
 //! A small ledger to test on: one validator, nine funded accounts. And a simulated network for what peers ask each other.
 
+use crate::asking::{self, Peers};
+use bytes::Bytes;
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::simulated::{self, Oracle};
-use commonware_runtime::{Supervisor as _, deterministic::Context};
-use commonware_utils::{NZUsize, Probability};
+use commonware_resolver::{
+    Consumer, Delivery,
+    p2p::{self, Producer},
+};
+use commonware_runtime::{Quota, Supervisor as _, deterministic::Context};
+use commonware_utils::{NZUsize, Probability, Span, channel::oneshot};
 use ledger::{
     Amount, Block, Certified, ChainId, Claim, Genesis, GenesisBalance, GenesisValidator, Height, Kind, Nonce, Policy,
     SecretKey, State, Submission, TaskLimits, TaskNumber, TaskState, Timestamp, Transaction,
 };
-use std::time::Duration;
+use std::{marker::PhantomData, time::Duration};
 
 /// The seed of the validator's key.
 pub(crate) const VALIDATOR: u8 = 100;
@@ -48,6 +54,40 @@ pub(crate) fn genesis() -> Genesis {
         epochs: ledger::EpochLimits::default(),
         certified: Certified::default(),
     }
+}
+
+/// A peer asks nothing.
+struct Mute<K>(PhantomData<K>);
+
+impl<K> Clone for Mute<K> {
+    fn clone(&self) -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K: Span> Consumer for Mute<K> {
+    type Key = K;
+    type Value = Bytes;
+    type Subscriber = ();
+    type Outcome = bool;
+
+    fn deliver(&mut self, _: Delivery<K, ()>, _: Bytes) -> oneshot::Receiver<bool> {
+        oneshot::channel().1
+    }
+}
+
+/// Lets the peer with this key answer on a channel, for as long as what it gives is held.
+pub(crate) async fn answer<K: Span>(
+    context: &Context,
+    oracle: &Oracle<PublicKey, Context>,
+    key: &PublicKey,
+    (channel, quota): (u64, Quota),
+    producer: impl Producer<Key = K>,
+) -> p2p::Mailbox<K, PublicKey, ()> {
+    let control = oracle.control(key.clone());
+    let channel = control.register(channel, quota).await.expect("a free channel");
+    let peers = Peers { me: key.clone(), blocker: control, provider: oracle.manager() };
+    asking::start(context, peers, (Mute(PhantomData), producer), Duration::from_secs(1), channel)
 }
 
 /// A network of these peers, each of which is linked to all others and cut off when it is blocked.

@@ -6,7 +6,7 @@
 use crate::{
     alone::Alone,
     archive::Archives,
-    asking::Peers,
+    asking::{Asking, Peers},
     blocker::{PolicyBlocker, Witness},
     boundary::Boundary,
     chain::{Application, Block, Deliveries, Digest, Ledger, Observer, Pace},
@@ -316,10 +316,11 @@ where
         repair::start_backfill(&context.child("backfill"), peers("backfill"), fetches);
     let shelf = Shelf::open(&context, &partition).await;
     let (serving, questions) = Serving::new(shelf.clone());
-    let asking = sync::start(&context.child("snapshots"), peers("snapshots"), questions, snapshots);
+    let asking = Asking::start(&context.child("snapshots"), peers("snapshots"), questions, sync::PATIENCE, snapshots);
     let archives = Archives { blocks: store.blocks.clone(), certificates: store.certificates.clone() };
     let (answering, questions) = Answering::new(archives.clone());
-    let asking_ranges = sync::start_ranges(&context.child("ranges"), peers("ranges"), questions, ranges);
+    let asking_ranges =
+        Asking::start(&context.child("ranges"), peers("ranges"), questions, sync::RANGES_PATIENCE, ranges);
     let place = sync::Place {
         partition: partition.clone(),
         namespace: namespace.clone(),

@@ -21,16 +21,12 @@ use commonware_resolver::{Consumer, Delivery, Fetch, Outcome, Resolver, Targeted
 use commonware_runtime::{Clock, Metrics, Spawner};
 use commonware_utils::{
     channel::{mpsc, oneshot},
+    sync::Mutex,
     vec::NonEmptyVec,
 };
 use rand_core::CryptoRng;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use sentinel::catchup::Range;
+use std::{sync::Arc, time::Duration};
 use tracing::Span;
 
 /// Who asked.
@@ -72,16 +68,16 @@ impl Fetcher {
 pub(crate) struct Feed {
     mailbox: Mailbox,
     handler: Handler<Digest>,
-    fed: Arc<AtomicU64>,
+    fed: Arc<Mutex<Option<Range>>>,
 }
 
 impl Feeding for Feed {
-    fn promise(&self, height: u64) {
-        self.fed.store(height, Ordering::Release);
+    fn promise(&self, heights: Range) {
+        *self.fed.lock() = Some(heights);
     }
 
     fn end(&mut self, height: u64) {
-        self.promise(0);
+        *self.fed.lock() = None;
         let height = Height::new(height);
         let subscriber = Asker::Engine(Annotation::Finalized(Finalized::ByHeight { height }));
         self.mailbox.fetch(Fetch { key: Key::Finalized { height }, subscriber, span: Span::none() });
@@ -107,8 +103,8 @@ impl Feed {
 #[derive(Clone)]
 pub(crate) struct Engine {
     mailbox: Mailbox,
-    /// Up to this height it is fed, and its questions go nowhere.
-    fed: Arc<AtomicU64>,
+    /// With these heights it is fed, and its questions about them go nowhere.
+    fed: Arc<Mutex<Option<Range>>>,
 }
 
 impl Engine {
@@ -119,7 +115,7 @@ impl Engine {
             }
             (Key::Block(_) | Key::Notarized { .. }, _) => return false,
         };
-        height.get() <= self.fed.load(Ordering::Acquire)
+        self.fed.lock().is_some_and(|Range { from, to }| (from..=to).contains(&height.get()))
     }
 }
 
@@ -237,7 +233,7 @@ where
     let (repair, answers) = mpsc::unbounded_channel();
     let sorter = Sorter { engine: handler.clone(), repair };
     let mailbox = asking::start(context, peers, (sorter, handler.clone()), PATIENCE, channel);
-    let fed = Arc::new(AtomicU64::new(0));
+    let fed: Arc<Mutex<Option<Range>>> = Arc::default();
     Backfill {
         engine: (receiver, Engine { mailbox: mailbox.clone(), fed: fed.clone() }),
         fetcher: Fetcher(mailbox.clone()),

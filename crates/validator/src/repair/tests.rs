@@ -7,9 +7,9 @@ use commonware_cryptography::{
     certificate::ConstantProvider,
     ed25519::{PrivateKey, PublicKey},
 };
-use commonware_resolver::{Consumer, Delivery, p2p};
+use commonware_resolver::p2p;
 use commonware_runtime::{Quota, Runner as _, Supervisor as _, deterministic};
-use commonware_utils::{NZDuration, NZU32, NZUsize, channel::oneshot, ordered::Set};
+use commonware_utils::{NZU32, channel::oneshot, ordered::Set};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a peer does when it is asked.
@@ -40,21 +40,6 @@ impl p2p::Producer for Peer {
             let _ = answer.send(bytes::Bytes::from_static(&[0xff; 200]));
         }
         receiver
-    }
-}
-
-/// A peer asks nothing.
-#[derive(Clone)]
-struct Mute;
-
-impl Consumer for Mute {
-    type Key = Key<Digest>;
-    type Value = bytes::Bytes;
-    type Subscriber = ();
-    type Outcome = bool;
-
-    fn deliver(&mut self, _: Delivery<Key<Digest>, ()>, _: bytes::Bytes) -> oneshot::Receiver<bool> {
-        oneshot::channel().1
     }
 }
 
@@ -97,24 +82,8 @@ fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Dura
         for (index, lies) in lies.iter().enumerate() {
             let blocks = if holds { held.clone() } else { BTreeMap::new() };
             let peer = Peer { blocks: Arc::new(blocks), lies: *lies, asked: Arc::default() };
-            let control = oracle.control(keys[index + 1].clone());
-            let channel = control.register(4, quota()).await.expect("a free channel");
-            let (engine, mailbox) = p2p::Engine::new(
-                context.child("peer").with_attribute("index", index),
-                p2p::Config {
-                    peer_provider: oracle.manager(),
-                    blocker: control,
-                    consumer: Mute,
-                    producer: peer.clone(),
-                    mailbox_size: NZUsize!(64),
-                    me: Some(keys[index + 1].clone()),
-                    fetch_timeout: NZDuration!(Duration::from_secs(1)),
-                    fetch_retry_delay: Duration::from_millis(100),
-                    priority_requests: false,
-                    priority_responses: false,
-                },
-            );
-            engine.start(channel);
+            let engine = context.child("engine").with_attribute("index", index);
+            let mailbox = testing::answer(&engine, &oracle, &keys[index + 1], (4, quota()), peer.clone()).await;
             mailboxes.push(mailbox);
             peers.push(peer);
         }

@@ -3,10 +3,11 @@
 use super::{
     intake::{self, Intake, IntakeError},
     trust::{Certified, Change, Finding, Offer, Trust},
-    want::{Answer, Asking, Want},
+    want::Want,
 };
 use crate::{
     archive::Archives,
+    asking::{Answer, Asking},
     chain::{Block, Digest},
     epochs::Schemes,
     scheme::Scheme,
@@ -114,7 +115,7 @@ pub(crate) struct Place<E: Storage> {
 pub(crate) struct Joiner<E: Storage> {
     context: E,
     place: Place<E>,
-    asking: Asking,
+    asking: Asking<Want>,
     trust: Trust,
     reporting: Reporting,
     wrong: Counter,
@@ -136,7 +137,7 @@ impl<E> Joiner<E>
 where
     E: CryptoRng + Spawner + Clock + Metrics + Storage,
 {
-    pub(crate) fn new(context: E, place: Place<E>, asking: Asking) -> (Self, Reporting) {
+    pub(crate) fn new(context: E, place: Place<E>, asking: Asking<Want>) -> (Self, Reporting) {
         let reporting = Reporting::default();
         let wrong =
             context.counter("wrong_answers", "answers about snapshots that were wrong; their peers were cut off");
@@ -150,7 +151,7 @@ where
     pub(crate) async fn run(mut self, mut orders: mpsc::Receiver<Order>, joined: mpsc::Sender<Result<Joined, String>>) {
         while let Some(order) = orders.recv().await {
             let result = self.join(&order).await;
-            self.asking.fetcher.forget_all();
+            self.asking.keep(|_| false);
             *self.reporting.0.lock() = None;
             self.bytes.set(0);
             if joined.send(result.map_err(|failure| failure.to_string())).await.is_err() {
@@ -209,7 +210,7 @@ where
     }
 
     /// Waits for the next answer.
-    async fn answer(&mut self, until: SystemTime) -> Option<Answer> {
+    async fn answer(&mut self, until: SystemTime) -> Option<Answer<Want>> {
         tokio::select! {
             biased;
             answer = self.asking.answers.recv() => answer,
@@ -218,10 +219,10 @@ where
     }
 
     /// Says what became of an answer.
-    fn settle(&self, answer: Answer, outcome: Outcome) {
+    fn settle(&self, answer: Answer<Want>, outcome: Outcome) {
         if outcome == Outcome::Invalid {
             self.wrong.inc();
-            warn!(want = %answer.want, "a peer gave a wrong answer, and is cut off");
+            warn!(want = %answer.key, "a peer gave a wrong answer, and is cut off");
         }
         // The question may have been withdrawn meanwhile.
         let _ = answer.verdict.send(outcome);
@@ -230,9 +231,9 @@ where
     async fn offer(&mut self, above: u64) -> Result<Offer, Failure> {
         let want = Want::Offer { above };
         let until = self.context.current() + OFFER_WITHIN;
-        self.asking.fetcher.ask(want.clone());
+        self.asking.ask(want.clone());
         while let Some(answer) = self.answer(until).await {
-            if answer.want != want {
+            if answer.key != want {
                 self.settle(answer, Outcome::Ignored);
                 continue;
             }
@@ -247,7 +248,7 @@ where
                 return Ok(offer);
             }
         }
-        self.asking.fetcher.forget_all();
+        self.asking.keep(|_| false);
         Err(Failure::NoOffer { above })
     }
 
@@ -266,9 +267,9 @@ where
     async fn change(&mut self) -> bool {
         let want = Want::Change { from: self.trust.through() };
         let until = self.context.current() + CHANGE_WITHIN;
-        self.asking.fetcher.ask(want.clone());
+        self.asking.ask(want.clone());
         while let Some(answer) = self.answer(until).await {
-            if answer.want != want {
+            if answer.key != want {
                 self.settle(answer, Outcome::Ignored);
                 continue;
             }
@@ -290,17 +291,17 @@ where
             while intake.asked() < ASKS_MAX
                 && let Some(path) = intake.next()
             {
-                self.asking.fetcher.ask(Want::Piece { height, path });
+                self.asking.ask(Want::Piece { height, path });
             }
             self.report(intake, since);
             if intake.is_whole() {
                 return Ok(());
             }
             let Some(answer) = self.answer(until).await else {
-                self.asking.fetcher.forget_all();
+                self.asking.keep(|_| false);
                 return Err(Failure::Lost { height });
             };
-            let path = match &answer.want {
+            let path = match &answer.key {
                 Want::Piece { height: of, path } if *of == height && intake.expects(path) => path.clone(),
                 Want::Piece { .. } | Want::Offer { .. } | Want::Tip { .. } | Want::Change { .. } => {
                     self.settle(answer, Outcome::Ignored);
@@ -329,9 +330,9 @@ where
         let height = offer.above.below().0;
         let want = Want::Tip { height };
         let until = self.context.current() + STALLED_AFTER;
-        self.asking.fetcher.ask(want.clone());
+        self.asking.ask(want.clone());
         while let Some(answer) = self.answer(until).await {
-            if answer.want != want {
+            if answer.key != want {
                 self.settle(answer, Outcome::Ignored);
                 continue;
             }
@@ -342,7 +343,7 @@ where
                 return Ok(block);
             }
         }
-        self.asking.fetcher.forget_all();
+        self.asking.keep(|_| false);
         Err(Failure::NoTip { height })
     }
 

@@ -15,7 +15,7 @@ mod answer;
 mod read;
 
 pub(crate) use answer::Answering;
-pub(crate) use read::{Feeding, Goal, Place, Reader, start};
+pub(crate) use read::{Feeding, Goal, PATIENCE, Place, Reader};
 
 #[cfg(test)]
 mod tests;

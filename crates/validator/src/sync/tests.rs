@@ -4,12 +4,12 @@ use super::{
     join::{Joined, Joiner, Order, Place},
     shelf::{Shelf, change_due},
     trust::{Certified, Change, Finding, Offer, Trust},
-    want::{Want, start},
+    want::Want,
     *,
 };
 use crate::{
     archive::Archives,
-    asking::Peers,
+    asking::{Asking, Peers},
     chain::{Block, Digest, ledger_key},
     epochs::Schemes,
     guard::Guard,
@@ -31,13 +31,13 @@ use commonware_cryptography::{
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_parallel::Sequential;
-use commonware_resolver::{Consumer, Delivery, p2p};
+use commonware_resolver::p2p;
 use commonware_runtime::{
     Blob as _, Clock, Metrics, Quota, ReadOptions, Runner as _, Spawner, Storage, Supervisor as _, WriteOptions,
     deterministic,
 };
 use commonware_utils::{
-    NZDuration, NZU32, NZUsize,
+    NZU32,
     channel::{mpsc, oneshot},
     iter::NonEmpty,
     non_empty,
@@ -222,21 +222,6 @@ impl p2p::Producer for Peer {
     }
 }
 
-/// A peer asks nothing.
-#[derive(Clone)]
-struct Mute;
-
-impl Consumer for Mute {
-    type Key = Want;
-    type Value = Bytes;
-    type Subscriber = ();
-    type Outcome = bool;
-
-    fn deliver(&mut self, _: Delivery<Want, ()>, _: Bytes) -> oneshot::Receiver<bool> {
-        oneshot::channel().1
-    }
-}
-
 fn quota() -> Quota {
     // Few enough that one peer is not asked for everything.
     Quota::per_second(NZU32!(8)).allow_burst(NZU32!(2))
@@ -296,31 +281,15 @@ async fn join(context: &Context, peers: Vec<(Shelf, Does)>) -> Outcome {
         let asked = Arc::new(AtomicU64::new(0));
         counts.push(asked.clone());
         let peer = Peer { context: Arc::new(context.child("peer")), shelf, does, asked, unanswered: Arc::default() };
-        let control = oracle.control(keys[index + 1].clone());
-        let channel = control.register(9, quota()).await.expect("a free channel");
-        let (engine, mailbox) = p2p::Engine::new(
-            context.child("engine").with_attribute("index", index),
-            p2p::Config {
-                peer_provider: oracle.manager(),
-                blocker: control,
-                consumer: Mute,
-                producer: peer,
-                mailbox_size: NZUsize!(64),
-                me: Some(keys[index + 1].clone()),
-                fetch_timeout: NZDuration!(Duration::from_secs(1)),
-                fetch_retry_delay: Duration::from_millis(100),
-                priority_requests: false,
-                priority_responses: false,
-            },
-        );
-        engine.start(channel);
+        let engine = context.child("engine").with_attribute("index", index);
+        let mailbox = testing::answer(&engine, &oracle, &keys[index + 1], (9, quota()), peer).await;
         mailboxes.push(mailbox);
     }
     let control = oracle.control(keys[0].clone());
     let channel = control.register(9, quota()).await.expect("a free channel");
     let (_serving, questions) = Serving::new(Shelf::open(context, "me-").await);
     let peers = Peers { me: keys[0].clone(), blocker: control, provider: oracle.manager() };
-    let asking = start(&context.child("asking"), peers, questions, channel);
+    let asking = Asking::start(&context.child("asking"), peers, questions, PATIENCE, channel);
     let (joiner, reporting) = Joiner::new(context.child("joiner"), place(context).await, asking);
     let (orders, ordered) = mpsc::channel(1);
     let (sender, mut joined) = mpsc::channel(1);

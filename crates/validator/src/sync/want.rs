@@ -1,22 +1,15 @@
-//! What is asked for, and of whom?
+//! What is asked for?
 //!
 //! One channel serves all of it.
 
-use super::shelf::Requests;
-use crate::asking::{self, Peers};
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 use commonware_codec::{Buf, EncodeSize, Error, Read, Write};
-use commonware_cryptography::ed25519::PublicKey;
-use commonware_p2p::{Blocker, Provider, Receiver, Sender};
-use commonware_resolver::{Consumer, Delivery, Fetch, Outcome, Resolver as _, p2p};
-use commonware_runtime::{Clock, Metrics, Spawner};
-use commonware_utils::{
-    Span,
-    channel::{mpsc, oneshot},
-};
+use commonware_utils::Span;
 use ledger::{Decode as _, Path, Reader};
-use rand_core::CryptoRng;
 use std::{fmt, time::Duration};
+
+/// A piece on a line of a megabit a second takes four seconds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// No path is longer, and nothing else is as long.
 const BYTES_MAX: usize = 1 + 8 + 2 + 256;
@@ -106,72 +99,10 @@ impl Read for Want {
     }
 }
 
-/// What a peer answered.
-pub(crate) struct Answer {
-    pub(crate) want: Want,
-    pub(crate) bytes: Bytes,
-    /// What became of it: a wrong one has its peer cut off.
-    pub(crate) verdict: oneshot::Sender<Outcome>,
-}
-
-/// Asks peers until one answers rightly.
-#[derive(Clone)]
-pub(crate) struct Fetcher(p2p::Mailbox<Want, PublicKey, ()>);
-
-impl Fetcher {
-    pub(crate) fn ask(&mut self, want: Want) {
-        self.0.fetch(Fetch { key: want, subscriber: (), span: tracing::Span::none() });
-    }
-
-    /// Asks for nothing any more.
-    pub(crate) fn forget_all(&mut self) {
-        self.0.retain(|_, ()| false);
-    }
-}
-
-/// Hands answers to who asked, of which there are as many as questions.
-#[derive(Clone)]
-struct Answers(mpsc::UnboundedSender<Answer>);
-
-impl Consumer for Answers {
-    type Key = Want;
-    type Value = Bytes;
-    type Subscriber = ();
-    type Outcome = Outcome;
-
-    fn deliver(&mut self, delivery: Delivery<Want, ()>, bytes: Bytes) -> oneshot::Receiver<Outcome> {
-        let (verdict, receiver) = oneshot::channel();
-        let _ = self.0.send(Answer { want: delivery.key, bytes, verdict });
-        receiver
-    }
-}
-
-/// The asking end.
-pub(crate) struct Asking {
-    pub(crate) fetcher: Fetcher,
-    pub(crate) answers: mpsc::UnboundedReceiver<Answer>,
-}
-
-/// Starts asking and answering on a channel. Peers are given what `requests` leads to.
-pub(crate) fn start<E, B, P, S, R>(context: &E, peers: Peers<B, P>, requests: Requests, channel: (S, R)) -> Asking
-where
-    E: CryptoRng + Spawner + Clock + Metrics,
-    B: Blocker<PublicKey = PublicKey>,
-    P: Provider<PublicKey = PublicKey>,
-    S: Sender<PublicKey = PublicKey>,
-    R: Receiver<PublicKey = PublicKey>,
-{
-    let (sender, answers) = mpsc::unbounded_channel();
-    let mailbox = asking::start(context, peers, (Answers(sender), requests), PATIENCE, channel);
-    Asking { fetcher: Fetcher(mailbox), answers }
-}
-
-/// A piece on a line of a megabit a second takes four seconds.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use commonware_codec::{DecodeExt, Encode as _};
 
     #[test]

@@ -1,9 +1,9 @@
 //! Asking, checking and feeding.
 
-use super::answer::{Batch, Questions, Wanted};
+use super::answer::{Batch, Wanted};
 use crate::{
     archive::Archives,
-    asking::{self, Peers},
+    asking::{Answer, Asking},
     chain::Digest,
     clock::since,
     epochs::Schemes,
@@ -11,15 +11,13 @@ use crate::{
 };
 use bytes::Bytes;
 use commonware_consensus::types::{Epoch, Epocher, FixedEpocher, Height};
-use commonware_cryptography::ed25519::PublicKey;
-use commonware_p2p::{Blocker, Provider, Receiver, Sender};
 use commonware_parallel::Sequential;
-use commonware_resolver::{Consumer, Delivery, Fetch, Outcome, Resolution, Resolver as _, p2p};
+use commonware_resolver::{Outcome, Resolution};
 use commonware_runtime::{
     Clock, Metrics, Spawner, Storage,
     telemetry::metrics::{Counter, Gauge, MetricsExt as _},
 };
-use commonware_utils::channel::{mpsc, oneshot, watch};
+use commonware_utils::channel::{oneshot, watch};
 use rand_core::CryptoRng;
 use sentinel::{
     catchup::{Range, Ranges, Reach},
@@ -32,7 +30,7 @@ use std::{
 use tracing::{debug, info};
 
 /// A peer that does not answer within so long is not waited for. What takes a line longer is asked for in smaller ranges.
-const PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked whether something is late.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -45,8 +43,8 @@ pub(crate) struct Goal {
 
 /// The engine's store, to whoever has final blocks for it.
 pub(crate) trait Feeding: Send + 'static {
-    /// Up to this height it is fed, and need not ask.
-    fn promise(&self, height: u64);
+    /// With these heights it is fed, and need not ask for them.
+    fn promise(&self, heights: Range);
 
     /// It is fed no more. As it may have wanted to ask for this height meanwhile, and asks only when something happens, it is
     /// asked for in its name.
@@ -58,51 +56,6 @@ pub(crate) trait Feeding: Send + 'static {
 
     /// Gives a certificate and the block that it is of.
     fn certified(&mut self, height: u64, certified: Bytes) -> oneshot::Receiver<Outcome>;
-}
-
-/// What a peer answered.
-struct Answer {
-    range: Range,
-    bytes: Bytes,
-    /// What became of it: a wrong one has its peer cut off.
-    verdict: oneshot::Sender<Outcome>,
-}
-
-/// Hands answers to who asked, of which there are as many as questions.
-#[derive(Clone)]
-pub(crate) struct Answers(mpsc::UnboundedSender<Answer>);
-
-impl Consumer for Answers {
-    type Key = Wanted;
-    type Value = Bytes;
-    type Subscriber = ();
-    type Outcome = Outcome;
-
-    fn deliver(&mut self, delivery: Delivery<Wanted, ()>, bytes: Bytes) -> oneshot::Receiver<Outcome> {
-        let (verdict, receiver) = oneshot::channel();
-        let _ = self.0.send(Answer { range: delivery.key.0, bytes, verdict });
-        receiver
-    }
-}
-
-/// The asking end.
-pub(crate) struct Asking {
-    mailbox: p2p::Mailbox<Wanted, PublicKey, ()>,
-    answers: mpsc::UnboundedReceiver<Answer>,
-}
-
-/// Starts asking and answering on a channel. Peers are given what `questions` leads to.
-pub(crate) fn start<E, B, P, S, R>(context: &E, peers: Peers<B, P>, questions: Questions, channel: (S, R)) -> Asking
-where
-    E: CryptoRng + Spawner + Clock + Metrics,
-    B: Blocker<PublicKey = PublicKey>,
-    P: Provider<PublicKey = PublicKey>,
-    S: Sender<PublicKey = PublicKey>,
-    R: Receiver<PublicKey = PublicKey>,
-{
-    let (sender, answers) = mpsc::unbounded_channel();
-    let mailbox = asking::start(context, peers, (Answers(sender), questions), PATIENCE, channel);
-    Asking { mailbox, answers }
 }
 
 /// What a reader is told once.
@@ -126,7 +79,7 @@ pub(crate) struct Reader<E: Storage, F> {
     context: E,
     started: SystemTime,
     place: Place<E>,
-    asking: Asking,
+    asking: Asking<Wanted>,
     feed: F,
     plan: Ranges,
     /// What came and is right, by the first height, and waits for what is below.
@@ -141,7 +94,7 @@ where
     E: CryptoRng + Spawner + Clock + Metrics + Storage,
     F: Feeding,
 {
-    pub(crate) fn new(context: E, place: Place<E>, asking: Asking, feed: F) -> Self {
+    pub(crate) fn new(context: E, place: Place<E>, asking: Asking<Wanted>, feed: F) -> Self {
         let gauges = Gauges {
             open: context.gauge("open", "ranges of blocks that are asked for"),
             blocks: context.counter("blocks", "blocks that came in ranges"),
@@ -155,6 +108,7 @@ where
 
     /// Follows the chain as far as it is told, until nobody tells it any more.
     pub(crate) async fn run(mut self, mut goals: watch::Receiver<Option<Goal>>) {
+        let mut wake = self.context.current() + TICK;
         loop {
             let goal = *goals.borrow_and_update();
             match goal.filter(|_| !self.plan.rests(self.now())) {
@@ -162,7 +116,6 @@ where
                 None => self.stop(),
             }
             let applied = self.place.applied.get();
-            let wake = self.context.current() + TICK;
             tokio::select! {
                 biased;
                 answer = self.asking.answers.recv() => match answer {
@@ -172,7 +125,11 @@ where
                 changed = goals.changed() => if changed.is_err() { return },
                 // The farther the chain is, the farther ahead may be asked.
                 () = self.place.applied.reach(applied + 1), if self.feeding => {}
-                () = self.context.sleep_until(wake), if goal.is_some() => self.tick(),
+                () = self.context.sleep_until(wake), if goal.is_some() => {}
+            }
+            if self.context.current() >= wake {
+                self.tick();
+                wake = self.context.current() + TICK;
             }
             self.hand_over().await;
         }
@@ -197,12 +154,8 @@ where
             debug!(applied, until, "blocks are asked for in ranges");
             self.feeding = true;
         }
-        self.feed.promise(until);
-        if asked.is_empty() {
-            return;
-        }
-        let fetch = |range| Fetch { key: Wanted(range), subscriber: (), span: tracing::Span::none() };
-        self.asking.mailbox.fetch_all(asked.into_iter().map(fetch).collect::<Vec<_>>());
+        self.feed.promise(Range { from: applied + 1, to: until });
+        asked.into_iter().for_each(|range| self.asking.ask(Wanted(range)));
     }
 
     /// Leaves everything to the engine's store.
@@ -215,7 +168,7 @@ where
         if !self.plan.rests(self.now()) {
             self.plan = Ranges::default();
         }
-        self.asking.mailbox.retain(|_, ()| false);
+        self.asking.keep(|_| false);
         self.gauges.open.set(0);
         self.feed.end(self.place.applied.get() + 1);
     }
@@ -226,13 +179,13 @@ where
             return;
         }
         self.gauges.late.inc_by(late.len() as u64);
-        self.asking.mailbox.retain(move |Wanted(range), ()| !late.contains(range));
+        self.asking.keep(move |Wanted(range)| !late.contains(range));
         if self.plan.rests(self.now()) {
             info!("nobody gives ranges of blocks: they are asked for one by one for a while");
         }
     }
 
-    fn take(&mut self, Answer { range, bytes, verdict }: Answer) {
+    fn take(&mut self, Answer { key: Wanted(range), bytes, verdict }: Answer<Wanted>) {
         if !self.feeding || !self.plan.is_asked(range) {
             let _ = verdict.send(Outcome::Ignored);
             return;

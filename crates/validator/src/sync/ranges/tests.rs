@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     archive::Archives,
-    asking::Peers,
+    asking::{Asking, Peers},
     chain::{Block, Digest, ledger_key},
     epochs::Schemes,
     integrity::open_archives,
@@ -19,10 +19,10 @@ use bytes::Bytes;
 use commonware_codec::{DecodeExt as _, Encode as _};
 use commonware_consensus::{Heightable as _, types::FixedEpocher};
 use commonware_cryptography::{Signer as _, ed25519::PublicKey};
-use commonware_resolver::{Consumer, Delivery, Outcome, Resolution, p2p};
+use commonware_resolver::{Outcome, Resolution, p2p};
 use commonware_runtime::{Clock as _, Quota, Runner as _, Spawner as _, Supervisor as _, deterministic};
 use commonware_utils::{
-    NZDuration, NZU32, NZU64, NZUsize,
+    NZU32, NZU64,
     channel::{oneshot, watch},
     sync::Mutex,
 };
@@ -257,27 +257,12 @@ impl p2p::Producer for Peer {
     }
 }
 
-/// A peer asks nothing.
-#[derive(Clone)]
-struct Mute;
-
-impl Consumer for Mute {
-    type Key = Wanted;
-    type Value = Bytes;
-    type Subscriber = ();
-    type Outcome = bool;
-
-    fn deliver(&mut self, _: Delivery<Wanted, ()>, _: Bytes) -> oneshot::Receiver<bool> {
-        oneshot::channel().1
-    }
-}
-
 /// A store that takes what it is fed, and applies it.
 #[derive(Clone)]
 struct Larder {
     applied: Progress,
     fed: Arc<Mutex<Vec<(u64, Bytes)>>>,
-    promised: Arc<Mutex<u64>>,
+    promised: Arc<Mutex<Option<Range>>>,
     ended: Arc<Mutex<Vec<u64>>>,
 }
 
@@ -292,12 +277,12 @@ impl Larder {
 }
 
 impl Feeding for Larder {
-    fn promise(&self, height: u64) {
-        *self.promised.lock() = height;
+    fn promise(&self, heights: Range) {
+        *self.promised.lock() = Some(heights);
     }
 
     fn end(&mut self, height: u64) {
-        *self.promised.lock() = 0;
+        *self.promised.lock() = None;
         self.ended.lock().push(height);
     }
 
@@ -333,24 +318,8 @@ fn read(peers: &'static [Does], patience: Duration) -> Outcomes {
             counts.push(asked.clone());
             let (archives, unanswered) = (archives.clone(), Arc::default());
             let peer = Peer { context: Arc::new(context.child("peer")), archives, does: *does, asked, unanswered };
-            let control = oracle.control(keys[index + 1].clone());
-            let channel = control.register(10, quota).await.expect("a free channel");
-            let (engine, mailbox) = p2p::Engine::new(
-                context.child("engine").with_attribute("index", index),
-                p2p::Config {
-                    peer_provider: oracle.manager(),
-                    blocker: control,
-                    consumer: Mute,
-                    producer: peer,
-                    mailbox_size: NZUsize!(64),
-                    me: Some(keys[index + 1].clone()),
-                    fetch_timeout: NZDuration!(Duration::from_secs(1)),
-                    fetch_retry_delay: Duration::from_millis(100),
-                    priority_requests: false,
-                    priority_responses: false,
-                },
-            );
-            engine.start(channel);
+            let engine = context.child("engine").with_attribute("index", index);
+            let mailbox = testing::answer(&engine, &oracle, &keys[index + 1], (10, quota), peer).await;
             mailboxes.push(mailbox);
         }
         let control = oracle.control(keys[0].clone());
@@ -358,7 +327,7 @@ fn read(peers: &'static [Does], patience: Duration) -> Outcomes {
         let mine = empty(&context, "me-").await;
         let (_answering, questions) = Answering::new(mine.clone());
         let asker = Peers { me: keys[0].clone(), blocker: control, provider: oracle.manager() };
-        let asking = start(&context.child("asking"), asker, questions, channel);
+        let asking = Asking::start(&context.child("asking"), asker, questions, PATIENCE, channel);
         let applied = Progress::default();
         let larder =
             Larder { applied: applied.clone(), fed: Arc::default(), promised: Arc::default(), ended: Arc::default() };
@@ -374,10 +343,10 @@ fn read(peers: &'static [Does], patience: Duration) -> Outcomes {
             () = context.sleep(patience) => {}
         }
         let took = context.current().duration_since(began).expect("forward");
-        assert!(*larder.promised.lock() == BLOCKS || applied.get() < BLOCKS);
+        assert!(larder.promised.lock().is_none_or(|promised| promised.to == BLOCKS));
         goal.send_replace(None);
         context.sleep(Duration::from_millis(10)).await;
-        assert_eq!(*larder.promised.lock(), 0, "the store may ask again");
+        assert_eq!(*larder.promised.lock(), None, "the store may ask again");
         running.abort();
         let place_of = |key: &PublicKey| keys.iter().position(|other| other == key).expect("one of them") - 1;
         let blocked = oracle.blocked().await.expect("the network runs");

@@ -124,7 +124,7 @@ fn a_state_of_a_gigabyte_comes_from_three_peers_within_a_minute() {
             let shelf = Shelf::open(&child, &format!("p{index}-")).await;
             let (serving, requests) = Serving::new(shelf.clone());
             let peers = Peers { me: private(index).public_key(), blocker: oracle.clone(), provider: oracle };
-            let asks = start(&child.child("asking"), peers, requests, ends);
+            let asks = Asking::start(&child.child("asking"), peers, requests, PATIENCE, ends);
             child.child("serving").spawn(move |context| serving.run(context));
             if index < PEERS {
                 shelf.put(state.clone(), &tip, &above, certificate.clone(), context.current());
