@@ -15,7 +15,8 @@
 //! - `archive`, `integrity`, `repair`: is what is kept still what was written, and how does what is missing come back?
 //! - `store`, `note`, `index`: where does a start begin, what outlives a crash, and where is a transaction?
 //! - `blobs`: what is in a partition of the storage?
-//! - `sync`: how does a node that lacks too many blocks come to the state of the others?
+//! - `sync`: how does a node that is behind come to where the others are?
+//! - `asking`: how are peers asked for something?
 //! - `worker`: what is leased to this validator, and how far is it?
 //! - `roster`: who are the validators?
 //! - `orders`: may others make this node restart?
