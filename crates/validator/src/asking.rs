@@ -17,6 +17,7 @@ use commonware_utils::{
 };
 use rand_core::CryptoRng;
 use std::time::Duration;
+use tracing::debug;
 
 /// A peer that has nothing, or does not answer, is followed by another after so long.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -64,6 +65,30 @@ where
     );
     engine.start(channel);
     mailbox
+}
+
+/// The questions of peers, on their way to whoever answers them.
+#[derive(Clone)]
+pub(crate) struct Questions<K>(mpsc::Sender<(K, oneshot::Sender<Bytes>)>);
+
+impl<K> Questions<K> {
+    /// So many wait; who asks more is told that there is nothing, and asks elsewhere. So is whose sender is dropped.
+    pub(crate) fn new(waiting_max: usize) -> (Self, mpsc::Receiver<(K, oneshot::Sender<Bytes>)>) {
+        let (sender, inbox) = mpsc::channel(waiting_max);
+        (Self(sender), inbox)
+    }
+}
+
+impl<K: Span> Producer for Questions<K> {
+    type Key = K;
+
+    fn produce(&mut self, key: K) -> oneshot::Receiver<Bytes> {
+        let (reply, receiver) = oneshot::channel();
+        if let Err(full) = self.0.try_send((key, reply)) {
+            debug!(question = %full.into_inner().0, "too many questions wait");
+        }
+        receiver
+    }
 }
 
 /// What a peer answered.

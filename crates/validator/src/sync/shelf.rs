@@ -11,6 +11,7 @@ use super::{
     want::Want,
 };
 use crate::{
+    asking::Questions,
     blobs::numbers,
     chain::{Block, Digest},
     scheme::Scheme,
@@ -18,7 +19,6 @@ use crate::{
 use bytes::Bytes;
 use commonware_codec::Encode as _;
 use commonware_consensus::simplex::types::Finalization;
-use commonware_resolver::p2p::Producer;
 use commonware_runtime::{Blob as _, Clock, Error, ReadOptions, Storage, WriteOptions};
 use commonware_utils::{
     channel::{mpsc, oneshot},
@@ -31,7 +31,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// Snapshots that are kept anyway.
 const KEPT: usize = 2;
@@ -39,7 +39,7 @@ const KEPT: usize = 2;
 const KEPT_MAX: usize = 3;
 /// Whoever fetches one and has not asked for so long has given up.
 const IN_USE: Duration = Duration::from_secs(60);
-/// Questions that wait; others are told that there is nothing, and ask elsewhere.
+/// Questions that wait.
 const WAITING_MAX: usize = 256;
 
 struct Slot {
@@ -210,22 +210,6 @@ pub(crate) fn change_due(shelf: &Shelf, state: &State) -> bool {
     next.is_some_and(|voters| Some(voters) != state.voters_of(epoch)) && !shelf.has_change(epoch.0)
 }
 
-/// The questions of peers, on their way to [`Serving`].
-#[derive(Clone)]
-pub(crate) struct Requests(mpsc::Sender<(Want, oneshot::Sender<Bytes>)>);
-
-impl Producer for Requests {
-    type Key = Want;
-
-    fn produce(&mut self, want: Want) -> oneshot::Receiver<Bytes> {
-        let (reply, receiver) = oneshot::channel();
-        if self.0.try_send((want, reply)).is_err() {
-            debug!("too many questions about snapshots wait");
-        }
-        receiver
-    }
-}
-
 /// Answers the questions of peers.
 pub(crate) struct Serving {
     shelf: Shelf,
@@ -233,9 +217,9 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub(crate) fn new(shelf: Shelf) -> (Self, Requests) {
-        let (sender, inbox) = mpsc::channel(WAITING_MAX);
-        (Self { shelf, inbox }, Requests(sender))
+    pub(crate) fn new(shelf: Shelf) -> (Self, Questions<Want>) {
+        let (questions, inbox) = Questions::new(WAITING_MAX);
+        (Self { shelf, inbox }, questions)
     }
 
     /// Runs until nobody can ask any more.

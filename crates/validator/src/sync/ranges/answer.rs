@@ -2,15 +2,14 @@
 
 use crate::{
     archive::Archives,
+    asking::Questions,
     chain::{Block, Digest},
     scheme::Scheme,
 };
 use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use commonware_codec::{Buf, Encode as _, Error as CodecError, FixedSize, Read, Write};
 use commonware_consensus::{Block as _, Heightable as _, simplex::types::Finalization};
-use commonware_cryptography::Digestible as _;
-use commonware_cryptography::certificate::Verifier as _;
-use commonware_resolver::p2p::Producer;
+use commonware_cryptography::{Digestible as _, certificate::Verifier as _};
 use commonware_runtime::{Error, Storage};
 use commonware_utils::{
     Span,
@@ -18,11 +17,11 @@ use commonware_utils::{
 };
 use sentinel::catchup::{RANGE_MAX, Range};
 use std::fmt;
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// An answer holds blocks until they take so many bytes, or one block that takes more.
 const BYTES: usize = 512 << 10;
-/// Questions that wait; others are told that there is nothing, and ask elsewhere.
+/// Questions that wait.
 const WAITING_MAX: usize = 64;
 
 /// Blocks that a peer is asked for.
@@ -149,37 +148,21 @@ pub(super) async fn give<E: Storage>(archives: &Archives<E>, range: Range) -> Re
     Ok(Some(out.freeze()))
 }
 
-/// The questions of peers, on their way to [`Answering`].
-#[derive(Clone)]
-pub(crate) struct Questions(mpsc::Sender<(Range, oneshot::Sender<Bytes>)>);
-
-impl Producer for Questions {
-    type Key = Wanted;
-
-    fn produce(&mut self, Wanted(range): Wanted) -> oneshot::Receiver<Bytes> {
-        let (reply, receiver) = oneshot::channel();
-        if self.0.try_send((range, reply)).is_err() {
-            debug!("too many questions about blocks wait");
-        }
-        receiver
-    }
-}
-
 /// Answers the questions of peers, one after the other: whoever asks much waits, and the node does not.
 pub(crate) struct Answering<E: Storage> {
     archives: Archives<E>,
-    inbox: mpsc::Receiver<(Range, oneshot::Sender<Bytes>)>,
+    inbox: mpsc::Receiver<(Wanted, oneshot::Sender<Bytes>)>,
 }
 
 impl<E: Storage> Answering<E> {
-    pub(crate) fn new(archives: Archives<E>) -> (Self, Questions) {
-        let (sender, inbox) = mpsc::channel(WAITING_MAX);
-        (Self { archives, inbox }, Questions(sender))
+    pub(crate) fn new(archives: Archives<E>) -> (Self, Questions<Wanted>) {
+        let (questions, inbox) = Questions::new(WAITING_MAX);
+        (Self { archives, inbox }, questions)
     }
 
     /// Runs until nobody can ask any more.
     pub(crate) async fn run(mut self) {
-        while let Some((range, reply)) = self.inbox.recv().await {
+        while let Some((Wanted(range), reply)) = self.inbox.recv().await {
             match give(&self.archives, range).await {
                 Ok(Some(bytes)) => drop(reply.send(bytes)),
                 // Who has nothing says so, and is not blamed: dropping the reply tells.
