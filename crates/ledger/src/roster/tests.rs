@@ -782,9 +782,10 @@ proptest! {
         // Whatever f of them did before, the others let somebody in: all but the first f approve of a new key.
         let new = chain.stranger(99);
         if chain.state.candidates().count() < CANDIDATES_MAX && chain.answer(chain.join(new)).is_ok() {
+            chain.pass(vec![chain.join(new)]);
+            // The block before may have been the last of an epoch: those of the next one approve.
             let voters = chain.voters();
             let honest: Vec<usize> = voters.iter().copied().skip(faults(voters.len())).collect();
-            chain.pass(vec![chain.join(new)]);
             let orders: Vec<(usize, Kind)> =
                 honest.iter().map(|voter| chain.approve(*voter, new)).filter(|order| chain.answer(order.clone()).is_ok()).collect();
             let approving = orders.len();
