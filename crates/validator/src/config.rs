@@ -130,11 +130,10 @@ impl Default for Consensus {
             block_time: Duration::from_millis(100),
             build_timeout: Duration::from_millis(200),
             leader_timeout: Duration::from_secs(1),
-            // The first view after a heal may be lost to it, if votes from before the cut are in its way: with `retry` this bounds
-            // how long the first block takes.
             certification_timeout: Duration::from_millis(1_500),
             skip_timeout: Duration::from_secs(4),
-            // Also what the first block after a heal waits for: the halted view ends when nullify votes meet again.
+            // Also what the first block after a heal waits for: the halted view ends when nullify votes meet again, and those of
+            // all are waited for twice as long (`reunion`).
             retry: Duration::from_millis(250),
         }
     }

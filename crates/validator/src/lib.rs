@@ -46,6 +46,7 @@ pub mod orders;
 pub mod production;
 mod progress;
 mod repair;
+mod reunion;
 pub mod roster;
 pub mod scheme;
 pub mod store;

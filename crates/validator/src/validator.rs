@@ -20,6 +20,7 @@ use crate::{
     orders::{self, Desk, Seal},
     progress::Rounds,
     repair::{self, Backfill, Repair},
+    reunion::Reunion,
     roster::Roster,
     scheme::Scheme,
     store::Checkpoints,
@@ -427,13 +428,18 @@ where
         Ground { marshal: mailbox.clone(), genesis: genesis_digest, epocher, partition: partition.clone(), muxes };
     let launch = {
         let (guard, rounds, sights, roster) = (guard.clone(), rounds.clone(), sights.clone(), roster.clone());
-        let (blocker, context) = (blocker.clone(), context.child("consensus"));
+        let (blocker, context, me) = (blocker.clone(), context.child("consensus"), me.clone());
         let consensus = consensus.clone();
+        // Everybody who is there repeats itself within `retry`.
+        let reunion = Reunion::new(consensus.skip_timeout, 2 * consensus.retry);
         move |Launch { epoch, scheme, floor, partition, channels: [votes, certificates, resolver] }| {
             let context = context.child("engine").with_attribute("epoch", epoch);
             let participants = certificate::Scheme::participants(&scheme);
             let place = |key| roster.index(key).expect("who votes has a seat, and the driver learned of that first");
             let voters = participants.iter().map(place).collect();
+            reunion.convene(participants, &me);
+            let votes = (votes.0, reunion.of(context.child("votes"), votes.1));
+            let certificates = (certificates.0, reunion.of(context.child("certificates"), certificates.1));
             let witness = Witness::new(blocker.component("evidence"), participants.iter().cloned().collect());
             let observer = Observer::new(
                 context.child("evidence"),

@@ -151,7 +151,7 @@ const GIVEN_UP_AFTER: Duration = Duration::from_secs(5);
 
 /// How many outages of which length. `BLACKOUT=3x70` measures others.
 fn outages() -> Vec<Duration> {
-    let wish = std::env::var("BLACKOUT").unwrap_or_else(|_| "1x1,1x3,3x6,3x20".into());
+    let wish = std::env::var("BLACKOUT").unwrap_or_else(|_| "1x1,1x3,2x6,1x20".into());
     let parts = wish.split(',').map(|part| part.split_once('x').expect("a number of times a number of seconds"));
     let parse = |text: &str| text.parse::<u64>().expect("a number");
     parts.flat_map(|(times, seconds)| vec![Duration::from_secs(parse(seconds)); parse(times) as usize]).collect()

@@ -80,8 +80,9 @@ fn a_wall_clock_that_is_set_by_an_hour_and_back_is_told_and_changes_nothing_else
         until(TOLD_WITHIN, &format!("n3 tells of {offset}"), || {
             told(&processes[3]).abs_diff(ahead).lt(&1_000).then_some(())
         });
+        nodes[3].wait_for_blocks(20);
         for node in &nodes {
-            node.wait_for_blocks(20);
+            node.wait_for_blocks(1);
         }
         assert_eq!(all_well(&nodes), Some(()), "after {offset}: {:?}", nodes[0].ask("nodes"));
         assert_eq!(nodes[3].duty().as_deref(), Some("voting"));
