@@ -56,4 +56,5 @@ pub use machine::{Fate, Fuse, Point, Skew};
 pub use report::{Checker, Fall, Report, TaskReport, Violation};
 pub use rot::{Part, Rot};
 pub use scenario::{Fault, Kind, Links, Load, Scenario, ScenarioError, Swarm, scenarios};
+pub use session::simulated;
 pub use sweep::{Failure, SweepReport, run, sweep};

@@ -37,6 +37,7 @@ use futures::{
 };
 use ledger::{Encode as _, Kind, Nonce, Transaction};
 use std::{
+    cell::Cell,
     collections::{BTreeMap, BTreeSet, VecDeque},
     num::NonZeroUsize,
     pin::pin,
@@ -51,6 +52,15 @@ use validator::{
 
 /// How often it is looked after the nodes.
 const TICK: Duration = Duration::from_millis(100);
+
+thread_local! {
+    static LOOKED_AT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// How far the run on this thread is, to a tenth of a second: for the times of what its nodes log.
+pub fn simulated() -> Duration {
+    LOOKED_AT.get()
+}
 
 /// Without a quorum for so long, every node must say so: the time to miss a peer, and some.
 const SAID_WITHIN: Duration = Duration::from_secs(8);
@@ -472,8 +482,9 @@ impl<'a> Session<'a> {
                 }
             }
         }
-        // Those that are up may be a quorum again while the others are waited for.
-        self.count_voters();
+        // Whose fuse blew a moment ago is down, and starts with the others. Those that are up may be a quorum again while they are
+        // waited for.
+        self.look();
         if (0..nodes).any(|node| self.too_early(&Action::Start(node)).is_some()) {
             self.context.sleep(DOWN_MIN).await;
         }
@@ -771,6 +782,7 @@ impl<'a> Session<'a> {
 
     fn clock(&mut self) {
         self.run.now = self.context.current().duration_since(World::start_time()).unwrap_or_default();
+        LOOKED_AT.set(self.run.now);
     }
 
     /// Looks after the nodes: did one end, observe, or contradict itself?

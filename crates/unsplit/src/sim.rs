@@ -1,6 +1,7 @@
 //! Whole networks on a simulated clock, repeatable from a seed.
 
 use std::{
+    fmt,
     io::{IsTerminal as _, Write as _},
     path::Path,
     sync::{
@@ -12,6 +13,7 @@ use std::{
 
 use serde::Serialize;
 use simulator::{Report, Scenario, SweepReport, Violation, scenarios};
+use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 use crate::{
     cli::Sim,
@@ -23,8 +25,12 @@ use crate::{
 pub(crate) fn run(verb: &Sim, verbose: u8, output: Output) -> Result<Exit, Failure> {
     if verbose > 0 {
         // What the simulated nodes log, in the order in which they do.
-        let level = if verbose == 1 { tracing::Level::INFO } else { tracing::Level::DEBUG };
-        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).without_time();
+        let level = match verbose {
+            1 => tracing::Level::INFO,
+            2 => tracing::Level::DEBUG,
+            _ => tracing::Level::TRACE,
+        };
+        let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_timer(Simulated);
         log.try_init().map_err(|error| Failure::unexpected(format!("no log: {error}")))?;
     }
     match verb {
@@ -32,6 +38,15 @@ pub(crate) fn run(verb: &Sim, verbose: u8, output: Output) -> Result<Exit, Failu
         Sim::Sweep { scenario, seeds, first, jobs } => sweep(scenario, *first, *seeds, *jobs, output),
         Sim::Replay { scenario, seed, digest } => replay(scenario, *seed, digest.as_deref(), output),
         Sim::List => Ok(list(output)),
+    }
+}
+
+/// Stamps what simulated nodes log.
+struct Simulated;
+
+impl FormatTime for Simulated {
+    fn format_time(&self, out: &mut Writer<'_>) -> fmt::Result {
+        write!(out, "{:6.1} s", simulator::simulated().as_secs_f64())
     }
 }
 

@@ -47,8 +47,8 @@ use tracing::{error, info, warn};
 
 /// Questions that are open at the same time.
 const ASKS_MAX: usize = 32;
-/// A question that nobody could answer for so long is put off.
-const ASK_FOR: Duration = Duration::from_secs(3);
+/// A question that nobody could answer for so long is put off: three who are cut off may be asked before one who is not.
+const ASK_FOR: Duration = Duration::from_secs(3 * fetch::PATIENCE.as_secs() + 1);
 /// For how long at first; twice as long each time.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
@@ -326,7 +326,7 @@ where
             let Some(Ask { part, height, .. }) = self.asks.remove(&key) else { continue };
             self.fetcher.forget(key);
             let tries = self.pauses.get(&(part, height)).map_or(0, |pause| pause.tries) + 1;
-            let pause = PAUSE_MIN.saturating_mul(1 << tries.min(16)).min(PAUSE_MAX);
+            let pause = PAUSE_MIN.saturating_mul(1 << (tries - 1).min(16)).min(PAUSE_MAX);
             self.pauses.insert((part, height), Pause { tries, until: now + pause });
             match part {
                 Part::Blocks if tries == BLOCK_TRIES => self.tell_out_of_reach(height, now),

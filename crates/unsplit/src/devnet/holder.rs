@@ -238,6 +238,15 @@ impl Holder {
         let Some(any) = self.fleet.nodes.iter().find(|node| node.is_up()).map(|node| node.client.clone()) else {
             return Err(Failure::refused("no validator runs", self.restart_command(&self.everyone())));
         };
+        if let Some(old) = replaces.filter(|old| !self.fleet.nodes[*old].is_up()) {
+            let name = self.fleet.nodes[old].name();
+            let message = format!("{name} does not run, and nobody else can give its place away");
+            let fix = format!(
+                "start it: {}; or leave out --replaces: the new node gets a seat of its own, and the others remove {name} in time",
+                self.restart_command(&[old])
+            );
+            return Err(Failure::refused(message, fix));
+        }
         let old = replaces.map(|node| self.fleet.nodes[node].name().to_owned());
         let node = Node::new(plan::add(&self.record(), sets)?)?;
         let (name, api) = (node.name().to_owned(), node.record.api.clone());

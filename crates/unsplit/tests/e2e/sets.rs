@@ -117,6 +117,9 @@ fn a_fifth_joins_votes_and_then_one_of_the_first_leaves() {
     world.unsplit(&format!("nodes leave {there}")).ok();
     until(EPOCHS, "n3 has no vote any more", || n0.ask("status").filter(|status| status["validators"] == 4));
     devnet.run("fault crash n2").ok();
+    let words =
+        ["n2 does not run, and nobody else can give its place away", "devnet restart n2", "leave out --replaces"];
+    devnet.run("add --replaces n2").refused(5, &words);
     let height = n4.height().expect("it answers");
     until(SOON, "n0, n1 and n4 go on", || n4.height().filter(|reached| *reached > height + 40));
 

@@ -242,4 +242,5 @@ where
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Who does not answer for so long is not waited for.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);

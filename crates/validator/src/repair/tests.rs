@@ -12,14 +12,25 @@ use commonware_runtime::{Quota, Runner as _, Supervisor as _, deterministic};
 use commonware_utils::{NZU32, channel::oneshot, ordered::Set};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// How a peer answers.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Honest,
+    /// With another block than the one that was asked for.
+    Lies,
+    Silent,
+}
+use Manner::{Honest, Lies, Silent};
+
 /// What a peer does when it is asked.
 #[derive(Clone)]
 struct Peer {
     /// The blocks it gives; all others it does not have.
     blocks: Arc<BTreeMap<Digest, Block>>,
-    /// Whether it gives another block than the one that was asked for.
-    lies: bool,
+    manner: Manner,
     asked: Arc<AtomicU64>,
+    /// Answers that never come.
+    owed: Arc<Mutex<Vec<oneshot::Sender<bytes::Bytes>>>>,
 }
 
 impl p2p::Producer for Peer {
@@ -29,14 +40,19 @@ impl p2p::Producer for Peer {
         use commonware_codec::Encode as _;
         self.asked.fetch_add(1, Ordering::Relaxed);
         let (answer, receiver) = oneshot::channel();
+        if self.manner == Silent {
+            self.owed.lock().push(answer);
+            return receiver;
+        }
+        let lies = self.manner == Lies;
         let block = match key {
-            Key::Block(digest) if self.lies => self.blocks.iter().find(|(other, _)| **other != digest),
+            Key::Block(digest) if lies => self.blocks.iter().find(|(other, _)| **other != digest),
             Key::Block(digest) => self.blocks.get_key_value(&digest),
             Key::Finalized { .. } | Key::Notarized { .. } => None,
         };
         if let Some((_, block)) = block {
             let _ = answer.send(block.encode());
-        } else if self.lies {
+        } else if lies {
             let _ = answer.send(bytes::Bytes::from_static(&[0xff; 200]));
         }
         receiver
@@ -70,18 +86,18 @@ struct Outcome {
     events: Vec<EventKind>,
 }
 
-fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Duration) -> Outcome {
+fn check(missing: &'static [u64], manners: &'static [Manner], holds: bool, wait: Duration) -> Outcome {
     deterministic::Runner::seeded(3).start(move |context| async move {
         let keys: Vec<PublicKey> =
-            (0..=lies.len() as u64).map(|seed| PrivateKey::from_seed(seed).public_key()).collect();
+            (0..=manners.len() as u64).map(|seed| PrivateKey::from_seed(seed).public_key()).collect();
         let oracle = testing::network(&context, &keys, 1 << 20).await;
         let blocks = chain(12);
         let held: BTreeMap<Digest, Block> = blocks.iter().map(|block| (block.digest(), block.clone())).collect();
         // A peer answers for as long as its mailbox is held.
         let (mut peers, mut mailboxes) = (Vec::new(), Vec::new());
-        for (index, lies) in lies.iter().enumerate() {
+        for (index, manner) in manners.iter().enumerate() {
             let blocks = if holds { held.clone() } else { BTreeMap::new() };
-            let peer = Peer { blocks: Arc::new(blocks), lies: *lies, asked: Arc::default() };
+            let peer = Peer { blocks: Arc::new(blocks), manner: *manner, asked: Arc::default(), owed: Arc::default() };
             let engine = context.child("engine").with_attribute("index", index);
             let mailbox = testing::answer(&engine, &oracle, &keys[index + 1], (4, quota()), peer.clone()).await;
             mailboxes.push(mailbox);
@@ -140,7 +156,7 @@ fn check(missing: &'static [u64], lies: &'static [bool], holds: bool, wait: Dura
 
 #[test]
 fn missing_blocks_come_back_from_a_peer_that_holds_them_the_one_above_telling_which() {
-    let outcome = check(&[3, 5, 6, 7], &[false, false], true, Duration::from_secs(10));
+    let outcome = check(&[3, 5, 6, 7], &[Honest, Honest], true, Duration::from_secs(10));
     assert_eq!((outcome.missing.len(), outcome.blocked), (0, 0));
     assert_eq!(outcome.status.repaired, 4);
     assert!(outcome.asked.iter().sum::<u64>() >= 4);
@@ -149,15 +165,22 @@ fn missing_blocks_come_back_from_a_peer_that_holds_them_the_one_above_telling_wh
 
 #[test]
 fn a_peer_that_answers_wrongly_is_cut_off_and_others_are_asked() {
-    let outcome = check(&[2, 4, 6, 8, 9, 10], &[true, true, false], true, Duration::from_secs(20));
+    let outcome = check(&[2, 4, 6, 8, 9, 10], &[Lies, Lies, Honest], true, Duration::from_secs(20));
     assert_eq!(outcome.missing.len(), 0);
     let (lied, told) = (outcome.asked[..2].iter().filter(|asked| **asked > 0).count(), outcome.blocked);
     assert!(lied > 0 && told >= lied, "{lied} liars were asked, {told} peers are cut off");
 }
 
 #[test]
+fn peers_that_say_nothing_are_not_waited_for_longer_than_they_may_take() {
+    let outcome = check(&[2, 4, 6, 8, 10], &[Silent, Silent, Honest], true, Duration::from_secs(7));
+    assert!(outcome.asked[..2].iter().sum::<u64>() > 0, "{:?}", outcome.asked);
+    assert_eq!(outcome.missing, [0; 0]);
+}
+
+#[test]
 fn what_nobody_holds_stays_missing_and_is_told() {
-    let outcome = check(&[5], &[false, false], false, Duration::from_secs(60));
+    let outcome = check(&[5], &[Honest, Honest], false, Duration::from_secs(60));
     assert_eq!(outcome.missing, [5]);
     assert_eq!(outcome.status.out_of_reach, Some(5));
     assert_eq!(outcome.out_of_reach, [5]);
@@ -168,7 +191,7 @@ fn what_nobody_holds_stays_missing_and_is_told() {
 
 #[test]
 fn the_topmost_block_needs_a_certificate_and_a_forged_one_is_not_taken() {
-    let outcome = check(&[12], &[true], true, Duration::from_secs(10));
+    let outcome = check(&[12], &[Lies], true, Duration::from_secs(10));
     assert_eq!(outcome.missing, [12]);
     assert_eq!(outcome.blocked, 1);
 }
