@@ -14,7 +14,7 @@ use crate::{
 
 const NODES: usize = 4;
 
-/// The first block after a long outage, and after one that connections outlive. Mostly it is there within a second; the first view
+/// The first block after a long outage, and after one that connections outlive. It takes about a second; on a busy machine a view
 /// may be lost to its time-out of 1.5 s.
 const LONG_MAX: Duration = Duration::from_secs(3);
 const SHORT_MAX: Duration = Duration::from_secs(6);
