@@ -431,6 +431,10 @@ impl Roster {
         let mut decision =
             Decision { epoch, voters: Vec::new(), going: Vec::new(), coming: Vec::new(), postponed: Vec::new() };
         for transition in self.due(&draft.voters, now, wanted) {
+            // Nobody goes twice: who leaves may be replaced before, and who is removed gives its place to nobody any more.
+            if draft.is_past(&transition) {
+                continue;
+            }
             // What is only wanted is foreseen as if its learner were level by then.
             let is_wanted = wanted.contains(&transition);
             let is_level = |node| self.candidates.of(&node).is_some_and(|candidate| candidate.is_level(now.height));
@@ -474,10 +478,7 @@ impl Roster {
         let left = leaving.into_iter().map(|(_, node)| Transition::Goes(node, Departure::Left));
         let mut due: Vec<Transition> = Vec::new();
         for transition in removed.chain(came).chain(left).chain(wanted.iter().copied()) {
-            let can_go = transition.goes().is_none_or(|node| voters.contains(&node));
-            let can_come = transition.comes().is_none_or(|node| !voters.contains(&node));
-            let is_new = due.iter().all(|other| other.node() != transition.node());
-            if can_go && can_come && is_new {
+            if due.iter().all(|other| other.node() != transition.node()) {
                 due.push(transition);
             }
         }
@@ -549,6 +550,12 @@ impl<'a> Draft<'a> {
 
     fn answers(&self, node: &NodeId) -> bool {
         !self.verdicts.unresponsive().contains(node)
+    }
+
+    /// Whether who is to go has no vote any more, or who is to come has one.
+    fn is_past(&self, transition: &Transition) -> bool {
+        let votes = |node: &NodeId| self.voters.binary_search(node).is_ok();
+        transition.goes().is_some_and(|node| !votes(&node)) || transition.comes().is_some_and(|node| votes(&node))
     }
 
     /// How many there would be after that, and how many of them that can be counted on.

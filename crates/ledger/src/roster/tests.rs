@@ -639,6 +639,60 @@ fn a_key_is_changed_by_the_word_of_the_old_one_alone_and_in_one_step() {
     assert_eq!(voters, [0, 1, 3, new]);
 }
 
+/// Number 2 of seven, of which two may change at once, has approved of these in its place, and they are level.
+fn in_the_place_of_one_of_seven(count: u8) -> (Chain, Vec<usize>) {
+    let mut chain = Chain::new(7, 1, limits());
+    let new: Vec<usize> = (50..50 + count).map(|seed| chain.stranger(seed)).collect();
+    for who in &new {
+        chain.pass(vec![chain.ask(*who, Some(2))]);
+        chain.approve_all([2], *who);
+    }
+    chain.level(new[0]);
+    chain.pass(new[1..].iter().map(|who| chain.caught_up(*who)).collect());
+    chain.reach(limits().last_of(chain.state.epoch()).0);
+    (chain, new)
+}
+
+#[test]
+fn a_place_is_given_to_one_only() {
+    let (mut chain, new) = in_the_place_of_one_of_seven(2);
+    let decision = chain.next_epoch();
+    assert_eq!(decision.going, [(chain.keys[2], Departure::Replaced)]);
+    assert_eq!(decision.coming, [chain.keys[new[0]]], "one voter lets one key in by its word alone, whatever it says");
+    assert_eq!(chain.voters().len(), 7);
+    chain.next_epoch();
+    assert_eq!(chain.voters().len(), 7);
+}
+
+#[test]
+fn who_leaves_and_gave_its_place_away_goes_once() {
+    let (mut chain, new) = in_the_place_of_one_of_seven(1);
+    chain.pass(vec![chain.leave(2)]);
+    let decision = chain.next_epoch();
+    assert_eq!(decision.going, [(chain.keys[2], Departure::Replaced)]);
+    assert_eq!((decision.coming, decision.postponed), (vec![chain.keys[new[0]]], Vec::new()));
+}
+
+#[test]
+fn who_leaves_does_not_wait_for_one_that_is_not_level() {
+    let mut chain = Chain::new(7, 1, limits());
+    let new = chain.stranger(50);
+    chain.pass(vec![chain.ask(new, Some(2)), chain.leave(2)]);
+    chain.approve_all([2], new);
+    let decision = chain.next_epoch();
+    assert_eq!((decision.going, decision.coming), (vec![(chain.keys[2], Departure::Left)], Vec::new()));
+}
+
+#[test]
+fn who_is_removed_gives_its_place_to_nobody() {
+    let (mut chain, new) = in_the_place_of_one_of_seven(1);
+    chain.suspect_all([0, 1, 3, 4, 5], 2);
+    let decision = chain.next_epoch();
+    assert_eq!((decision.going, decision.coming), (vec![(chain.keys[2], Departure::Removed)], Vec::new()));
+    chain.next_epoch();
+    assert!(!chain.voters().contains(&new[0]));
+}
+
 #[test]
 fn who_was_to_take_the_place_of_one_that_is_gone_lapses() {
     let mut chain = Chain::new(5, 1, limits());
@@ -769,6 +823,10 @@ proptest! {
             prop_assert!(gone.max(come) <= faults(before.len()).max(1), "{gone} went and {come} came");
             prop_assert!(after.iter().collect::<BTreeSet<_>>().len() == after.len());
             prop_assert!(unwanted.iter().all(|node| !chain.state.is_voter(node)), "f let somebody in");
+            if let Some(decision) = chain.state.decision() {
+                let gone: BTreeSet<_> = decision.going.iter().map(|(node, _)| *node).collect();
+                prop_assert_eq!(gone.len(), decision.going.len(), "somebody goes twice");
+            }
             let restored = chain.restored();
             prop_assert_eq!(restored.voters(), chain.state.voters());
             prop_assert_eq!(restored.members(), chain.state.members());
