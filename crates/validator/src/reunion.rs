@@ -32,6 +32,8 @@ struct Roll {
     heard: BTreeMap<PublicKey, Option<SystemTime>>,
     /// How many of them make a quorum, with this validator if it votes.
     quorum: usize,
+    /// Whether a quorum was heard before. Who has just started joins those that go on, and holds up nobody.
+    has_met: bool,
     /// Since when messages wait.
     waiting: watch::Sender<Option<SystemTime>>,
 }
@@ -39,7 +41,14 @@ struct Roll {
 impl Reunion {
     pub(crate) fn new(silent_after: Duration, patience: Duration) -> Self {
         let waiting = watch::Sender::new(None);
-        Self(Arc::new(Mutex::new(Roll { silent_after, patience, heard: BTreeMap::new(), quorum: 0, waiting })))
+        Self(Arc::new(Mutex::new(Roll {
+            silent_after,
+            patience,
+            heard: BTreeMap::new(),
+            quorum: 0,
+            has_met: false,
+            waiting,
+        })))
     }
 
     /// These vote from now on, `me` perhaps among them. Those of them who did before were heard when they were.
@@ -69,12 +78,13 @@ impl Roll {
         let Some(heard) = self.heard.get_mut(from) else { return };
         *heard = Some(now);
         let after = self.active(now);
-        let completes = before < self.quorum && after >= self.quorum;
+        let (was_quorum, is_quorum) = (before >= self.quorum, after >= self.quorum);
         if after == self.heard.len() {
             self.waiting.send_if_modified(|since| since.take().is_some());
-        } else if completes {
+        } else if is_quorum && !was_quorum && self.has_met {
             self.waiting.send_replace(Some(now));
         }
+        self.has_met |= is_quorum;
     }
 
     /// Until when messages wait. Whatever is not within `patience` of its beginning is over, also when the clock was set.
@@ -207,6 +217,12 @@ mod tests {
             (1..4).for_each(|who| self.says(who));
             assert_eq!(self.hears(), [1, 2, 3]);
         }
+
+        /// All were heard, and then nobody was.
+        async fn part(&mut self) {
+            self.meet();
+            self.context.sleep(SILENT_AFTER).await;
+        }
     }
 
     fn check<Fut: Future<Output = ()>>(story: impl FnOnce(Ear) -> Fut) {
@@ -222,6 +238,7 @@ mod tests {
     #[test]
     fn what_completes_a_quorum_waits_until_all_were_heard() {
         check(|mut ear| async move {
+            ear.part().await;
             ear.says(1);
             assert_eq!(ear.hears(), [1], "one other is no quorum of four");
             ear.says(2);
@@ -235,6 +252,7 @@ mod tests {
     #[test]
     fn nobody_waits_longer_than_patience_for_who_may_be_down() {
         check(|mut ear| async move {
+            ear.part().await;
             ear.says(1);
             ear.says(2);
             assert_eq!(ear.hears(), [1]);
@@ -250,6 +268,7 @@ mod tests {
     #[test]
     fn a_channel_that_waits_hears_at_once_what_another_heard() {
         check(|mut ear| async move {
+            ear.part().await;
             let (sender, line) = mpsc::unbounded_channel();
             let mut other = ear.reunion.of(ear.context.child("other"), Line(line));
             ear.says(1);
@@ -283,13 +302,11 @@ mod tests {
     }
 
     #[test]
-    fn after_a_silence_of_all_it_begins_anew() {
+    fn who_has_just_started_waits_for_nobody() {
         check(|mut ear| async move {
-            ear.meet();
-            ear.context.sleep(SILENT_AFTER).await;
-            ear.says(3);
+            ear.says(1);
             ear.says(2);
-            assert_eq!(ear.hears(), [3]);
+            assert_eq!(ear.hears(), [1, 2]);
         });
     }
 
@@ -307,6 +324,7 @@ mod tests {
     #[test]
     fn whoever_has_no_vote_counts_for_nothing() {
         check(|mut ear| async move {
+            ear.part().await;
             ear.says(1);
             ear.says(7);
             assert_eq!(ear.hears(), [1, 7]);
@@ -316,6 +334,7 @@ mod tests {
     #[test]
     fn where_there_is_no_room_for_more_nothing_waits() {
         check(|mut ear| async move {
+            ear.part().await;
             ear.says(1);
             (0..ROOM.get()).for_each(|_| ear.says(2));
             assert_eq!(ear.hears(), [1, 2]);
@@ -328,6 +347,7 @@ mod tests {
         reunion.convene(&voters(4), &key(0));
         let mut roll = reunion.0.lock();
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(7_200);
+        (1..4).for_each(|who| roll.hear(&key(who), SystemTime::UNIX_EPOCH));
         roll.hear(&key(1), now);
         roll.hear(&key(2), now);
         assert_eq!(roll.until(now), Some(now + PATIENCE));
